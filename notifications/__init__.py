@@ -1,0 +1,1 @@
+"""Messages to customers: what was said to whom, when, and whether it was sent."""

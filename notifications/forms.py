@@ -1,0 +1,55 @@
+"""Forms of the notifications' admin pages."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+from notifications import services
+from notifications.models import MessageTemplate
+from shop.staff import ActionForm
+
+
+class MessageTemplateForm(forms.ModelForm):
+    """A template of staff; saved only when it renders against a sample order."""
+
+    class Meta:
+        model = MessageTemplate
+        fields = ["event", "language", "subject", "text", "html"]
+        widgets = {
+            "subject": forms.TextInput(attrs={"size": 80}),
+            "text": forms.Textarea(attrs={"rows": 16, "cols": 100, "spellcheck": "true"}),
+            "html": forms.Textarea(attrs={"rows": 24, "cols": 100, "spellcheck": "false"}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "event" in self.fields:  # absent where the page is read-only
+            self.fields["event"] = forms.ChoiceField(
+                label=capfirst(_("event")), choices=[(event.code, event.label) for event in services.events()]
+            )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        parts = {part: cleaned.get(part, "") for part in services.PARTS}
+        if not any(parts.values()):
+            raise forms.ValidationError(
+                _("Write a subject, a text or an HTML page; what stays empty is taken from the files.")
+            )
+        if cleaned.get("event") and cleaned.get("language") in dict(settings.LANGUAGES):
+            draft = MessageTemplate(event=cleaned["event"], language=cleaned["language"], **parts)
+            for part, words in services.check_override(draft).items():
+                self.add_error(part, words)
+        return cleaned
+
+
+class SendAgainForm(ActionForm):
+    """To whom a message is sent again: by default to the same address."""
+
+    recipient = forms.EmailField(label=_("Recipient"), max_length=254, help_text=_("Correct it here if it was wrong."))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["recipient"].initial = self.obj.recipient

@@ -1,0 +1,258 @@
+"""Pure parts of notifications: which events are told, what a template may know, keys, languages, safe header lines."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NotRequired, TypedDict
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from shop.errors import Refused, Words
+
+LONGEST_CAUSE = 100
+LONGEST_RECIPIENT = 254
+LONGEST_SUBJECT = 200
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What a template may know. Amounts are decimal strings without sign ("12.50"), days are ISO dates, and every text that
+# a customer reads is in the customer's language already. Nothing in it is looked up later: it is a snapshot.
+
+
+class StoreContext(TypedDict):
+    name: str
+    address: str  # may have several lines
+    email: str
+
+
+class LineContext(TypedDict):
+    name: str
+    sku: str
+    quantity: int
+    unit_price: str
+    total: str
+    image: NotRequired[str]  # absolute web address
+
+
+class UnitsContext(TypedDict):
+    """Some units of a line: the ones that an event is about."""
+
+    name: str
+    sku: str
+    quantity: int
+    total: NotRequired[str]
+    image: NotRequired[str]
+
+
+class PaymentContext(TypedDict, total=False):
+    label: str  # "Credit card ending in 4242"
+    status: str  # "Paid"
+    instructions: str  # for transfers: where to pay to; may have several lines
+
+
+class OrderContext(TypedDict):
+    """What callers of `services.queue_message` hand over, and what every template may use."""
+
+    number: str
+    customer_name: str
+    store: StoreContext
+    status_label: str
+    placed_on: str
+    currency: str
+    lines: Sequence[LineContext]
+    subtotal: str
+    discount: str
+    shipping: str
+    tax: str
+    tax_included: NotRequired[bool]  # whether the prices contain the tax; without it they do
+    total: str
+    shipping_address: Sequence[str]
+    payment: PaymentContext
+    order_url: NotRequired[str]
+    # Of single events:
+    units: NotRequired[Sequence[UnitsContext]]  # shipped, ready, delivered, cancelled, returned or asked for
+    carrier: NotRequired[str]
+    tracking_number: NotRequired[str]
+    tracking_url: NotRequired[str]
+    amount: NotRequired[str]  # paid or refunded
+    refund_destination: NotRequired[str]  # "Credit card ending in 4242"
+    reason: NotRequired[str]
+
+
+EMPTY: dict[str, Any] = {
+    **dict.fromkeys(
+        ("number", "customer_name", "status_label", "placed_on", "subtotal", "discount", "shipping", "tax"), ""
+    ),
+    **dict.fromkeys(("total", "order_url", "carrier", "tracking_number", "tracking_url", "amount"), ""),
+    **dict.fromkeys(("refund_destination", "reason"), ""),
+    "currency": "EUR",
+    "tax_included": True,
+    "lines": [],
+    "units": [],
+    "shipping_address": [],
+    "store": {"name": "", "address": "", "email": ""},
+    "payment": {"label": "", "status": "", "instructions": ""},
+}
+
+
+def completed(context: Mapping[str, Any]) -> dict[str, Any]:
+    """This will fill what a context leaves out with empty values, so that a template meets no unknown name."""
+    whole = {**EMPTY, **context}
+    for name in ("store", "payment"):
+        whole[name] = {**EMPTY[name], **(context.get(name) or {})}
+    return whole
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to an order, and that its customer is told.
+
+    code   names the folder of its file templates: templates/messages/<code>/
+    label  what staff call it
+    shows  which of the event-specific names its context has
+    """
+
+    code: str
+    label: Words
+    shows: frozenset[str] = frozenset()
+
+
+def _event(code: str, label: Words, shows: str = "") -> tuple[str, Event]:
+    return code, Event(code, label, frozenset(shows.split()))
+
+
+# A shop adds its own events here from its AppConfig.ready(), and the three files of each to its templates.
+EVENTS: dict[str, Event] = dict(
+    [
+        _event("order_placed", gettext_lazy("Order placed")),
+        _event("order_paid", gettext_lazy("Payment received"), "amount"),
+        _event("payment_failed", gettext_lazy("Payment failed"), "amount"),
+        _event("order_shipped", gettext_lazy("Shipped"), "units carrier tracking_number tracking_url"),
+        _event("ready_for_pickup", gettext_lazy("Ready for pickup"), "units"),
+        _event("order_delivered", gettext_lazy("Delivered"), "units"),
+        _event("address_changed", gettext_lazy("Delivery address changed")),
+        _event("cancellation_requested", gettext_lazy("Cancellation requested"), "units reason"),
+        _event("cancellation_rejected", gettext_lazy("Cancellation rejected"), "units reason"),
+        _event("order_cancelled", gettext_lazy("Cancelled"), "units amount refund_destination reason"),
+        _event("order_partly_cancelled", gettext_lazy("Partly cancelled"), "units amount refund_destination reason"),
+        _event("return_requested", gettext_lazy("Return requested"), "units reason"),
+        _event("return_rejected", gettext_lazy("Return rejected"), "units reason"),
+        _event("units_returned", gettext_lazy("Return received"), "units amount refund_destination"),
+        _event("order_refunded", gettext_lazy("Refunded"), "units amount refund_destination reason"),
+    ]
+)
+
+
+def event_of(code: str) -> Event:
+    """This will find an event; ValueError names the events that exist."""
+    try:
+        return EVENTS[code]
+    except KeyError:
+        raise ValueError(f"no event {code!r}; there are: {', '.join(EVENTS)}") from None
+
+
+def sample(event: Event) -> dict[str, Any]:
+    """This will make up a context for previews and checks, in the active language.
+
+    Names and products have characters that go wrong where escaping or encoding does.
+    """
+    kettle = {"name": "Kettle “Ida” 1.7 l", "sku": "KET-17-GR", "quantity": 1, "unit_price": "89.00", "total": "89.00"}
+    cups = {"name": "Cups & saucers <set of 4>", "sku": "CUP-4", "quantity": 2, "unit_price": "24.95", "total": "49.90"}
+    whole: dict[str, Any] = {
+        "number": "1000042",
+        "customer_name": "Zoë O’Neill-Weiß",
+        "store": {"name": "Haus & Herd", "address": "Lange Straße 12\n10243 Berlin", "email": "hello@example.com"},
+        "status_label": str(event.label),
+        "placed_on": "2026-11-21",
+        "currency": "EUR",
+        "lines": [kettle, cups],
+        "subtotal": "138.90",
+        "discount": "10.00",
+        "shipping": "4.90",
+        "tax": "21.37",
+        "total": "133.80",
+        "shipping_address": ["Zoë O’Neill-Weiß", "Am Kanal 3", "10999 Berlin", _("Germany")],
+        "payment": {"label": _("Credit card ending in 4242"), "status": _("Paid"), "instructions": ""},
+        "order_url": "https://shop.example.com/orders/1000042",
+    }
+    extra: dict[str, Any] = {
+        "units": [{**cups, "quantity": 1, "total": "24.95"}],
+        "carrier": "DHL",
+        "tracking_number": "00340434161094042557",
+        "tracking_url": "https://carrier.example.com/track/00340434161094042557",
+        "amount": "24.95",
+        "refund_destination": _("Credit card ending in 4242"),
+        "reason": _("No longer needed"),
+    }
+    whole |= {name: extra[name] for name in extra if name in event.shows}
+    if event.code in {"order_paid", "payment_failed", "order_cancelled"}:
+        whole["amount"] = whole["total"]
+    if event.code in {"order_delivered", "order_cancelled"}:
+        whole["units"] = [kettle, cups]
+    if event.code == "payment_failed":
+        whole["payment"] |= {"status": _("Not paid")}
+    if event.code == "ready_for_pickup":
+        whole["shipping_address"] = [whole["store"]["name"], *whole["store"]["address"].splitlines()]
+    return whole
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Keys, languages, headers
+
+
+def key_of(*, event: str, cause: str, recipient: str) -> str:
+    """This will name a message: the same event of the same cause is told to the same address once.
+
+    `cause` names the row that caused it, with its order: "order:17", "shipping_event:88".
+    """
+    if not cause or len(cause) > LONGEST_CAUSE:
+        raise ValueError(f"a cause has 1 to {LONGEST_CAUSE} characters, such as 'order:17': {cause!r}")
+    return f"{event}:{cause}:{recipient.casefold()}"
+
+
+def language_of(wanted: str, *, offered: Sequence[str], default: str) -> str:
+    """This will choose the offered language nearest to the wanted one: de-AT → de, unknown → the default."""
+    code = (wanted or "").lower().replace("_", "-")
+    return next((one for one in (code, code.split("-")[0]) if one in offered), default)
+
+
+def one_line(text: object) -> str:
+    """This will make a text fit for a mail header: one line, nothing invisible in it. Line breaks would add headers."""
+    visible = "".join(" " if unicodedata.category(sign)[0] in "CZ" else sign for sign in str(text))
+    return " ".join(visible.split())
+
+
+def tidy(text: str) -> str:
+    """This will take the empty lines out of a plain text that a template's unused parts leave behind."""
+    lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
+    # Mail programs know a signature by "-- " with its space.
+    return re.sub(r"\n{3,}", "\n\n", lines).replace("\n--\n", "\n-- \n") + "\n"
+
+
+class ForbiddenTag(Refused):
+    code = "template_tag_forbidden"
+    http_status = 400
+    message = gettext_lazy("Line %(line)d: {%% %(tag)s %%} may not be used in a message template.")
+
+
+# What a template written by staff may not do: reach the database, the settings or pages outside messages/.
+_TAG = re.compile(r"{%-?\s*(\w+)\s*(.*?)%}")
+_FORBIDDEN = {"load", "debug", "url", "csrf_token"}
+_LIMITED = {"extends", "include"}
+
+
+def check_tags(source: str) -> None:
+    """This will raise ForbiddenTag where a template of staff uses a tag that reaches further than its context."""
+    for number, line in enumerate(source.splitlines(), start=1):
+        for tag, rest in _TAG.findall(line):
+            outside = tag in _LIMITED and not rest.startswith(('"messages/', "'messages/"))
+            if tag in _FORBIDDEN or outside or (tag in _LIMITED and ".." in rest):
+                raise ForbiddenTag(params={"line": number, "tag": f"{tag} {rest}".strip()})

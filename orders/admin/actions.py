@@ -1,0 +1,495 @@
+"""What staff can do to an order: one action page each, each calling one verb of the EventHandler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from orders import rules
+from orders.admin import forms, planforms
+from orders.admin.plans import plan_changed
+from orders.models import CancellationRequest, Facts, Order, PaymentEvent, ShippingEvent, Status
+from orders.processing import OrderChanged, get_event_handler
+from orders.processing.cancelling import Wish
+from shop.actors import Actor
+from shop.errors import Refused, Words
+from shop.money import ZERO, shown
+from shop.staff import Action
+
+SIMPLE, LINES, PLAN = "admin/orders/action.html", "admin/orders/lines.html", "admin/orders/plan.html"
+
+Data = dict[str, Any]
+Guard = Callable[[Facts, Actor], Refused | None]
+
+
+def asks(guard: Guard) -> Callable[[Order, Actor], Refused | None]:
+    """The guard of the handler's verb, asked for a button and a page."""
+    return lambda order, actor: guard(order.facts, actor)
+
+
+def cause_of(order: Order, data: Data) -> str | None:
+    """What a page sent twice has in common, so that it is one event."""
+    return f"desk:{order.pk}:{data['once']}" if data.get("once") else None
+
+
+def once_only(
+    model: type[ShippingEvent | PaymentEvent], cause: str | None, verb: Callable[[], ShippingEvent | PaymentEvent]
+) -> None:
+    """This will call a verb; where the same page has been sent before, its event stands and nobody is alarmed."""
+    try:
+        verb()
+    except OrderChanged:
+        if not cause or not model._default_manager.filter(cause=cause).exists():
+            raise
+
+
+def units_told(count: int) -> str:
+    return ngettext("%(n)d unit", "%(n)d units", count) % {"n": count}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# To the customer
+
+
+def _approve(order: Order, actor: Actor, data: Data) -> Words:
+    get_event_handler(actor).approve(number=order.number or "", version=data["version"], note=data["note"])
+    return _("The order is approved.")
+
+
+def _prepare(order: Order, actor: Actor, data: Data) -> Words:
+    get_event_handler(actor).start_preparing(number=order.number or "", version=data["version"], note=data["note"])
+    return _("The order is being prepared.")
+
+
+def _ready(order: Order, actor: Actor, data: Data) -> Words:
+    get_event_handler(actor).ready_for_pickup(number=order.number or "", version=data["version"], note=data["note"])
+    return _("The order waits for pickup; the customer is being told.")
+
+
+def _ship(order: Order, actor: Actor, data: Data) -> Words:
+    cause = cause_of(order, data)
+    tracking = {name: data[name] for name in ("carrier", "tracking_number", "tracking_url", "note")}
+    once_only(
+        ShippingEvent,
+        cause,
+        lambda: get_event_handler(actor).ship(
+            number=order.number or "", lines=data["lines"], cause=cause, version=data["version"], **tracking
+        ),
+    )
+    return _("%(units)s shipped; the customer is being told.") % {"units": units_told(sum(data["lines"].values()))}
+
+
+def _deliver(order: Order, actor: Actor, data: Data) -> Words:
+    cause = cause_of(order, data)
+    once_only(
+        ShippingEvent,
+        cause,
+        lambda: get_event_handler(actor).deliver(
+            number=order.number or "", lines=data["lines"], note=data["note"], cause=cause, version=data["version"]
+        ),
+    )
+    return _("%(units)s delivered.") % {"units": units_told(sum(data["lines"].values()))}
+
+
+def _hand_over(order: Order, actor: Actor, data: Data) -> Words:
+    get_event_handler(actor).hand_over(number=order.number or "", version=data["version"], note=data["note"])
+    return _("Handed over to the customer.")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Money
+
+
+def _take_payment(order: Order, actor: Actor, data: Data) -> Words:
+    plan: rules.Plan = data["plan"]
+    handler = get_event_handler(actor)
+    still(plan, lambda: rules.plan_payment(order.facts, plan.units), order)
+    handler.take_payment(number=order.number or "", lines=plan.units, version=data["version"], note=data["note"])
+    asked = sum((part.amount for part in plan.captures), ZERO)
+    if not asked:
+        return _("Paid with the money that has arrived.")
+    return _("%(amount)s is being taken; the order shows when it has arrived.") % {
+        "amount": shown(asked, order.currency)
+    }
+
+
+def _record_payment(order: Order, actor: Actor, data: Data) -> Words:
+    fields = {name: data[name] for name in ("amount", "reference", "note", "version")}
+    get_event_handler(actor).record_payment(number=order.number or "", **fields)
+    return _("%(amount)s recorded.") % {"amount": shown(data["amount"], order.currency)}
+
+
+def _record_surplus(order: Order, actor: Actor, data: Data) -> Words:
+    fields = {name: data[name] for name in ("amount", "reference", "note", "version")}
+    get_event_handler(actor).record_payment(number=order.number or "", surplus=True, **fields)
+    return _("%(amount)s recorded; what is not owed goes back.") % {"amount": shown(data["amount"], order.currency)}
+
+
+def _why_no_surplus(order: Order, actor: Actor) -> Refused | None:
+    return rules.record_payment(order.facts, actor, surplus=True)
+
+
+def _refund(order: Order, actor: Actor, data: Data) -> Words:
+    plan: rules.Plan = data["plan"]
+    cause = cause_of(order, data)
+    once_only(
+        PaymentEvent,
+        cause,
+        lambda: get_event_handler(actor).refund(
+            number=order.number or "", amount=plan.refund, note=data["note"], cause=cause, version=data["version"]
+        ),
+    )
+    return _("%(amount)s is being refunded.") % {"amount": shown(plan.refund, order.currency)}
+
+
+def still(plan: rules.Plan, replan: Callable[[], rules.Plan], order: Order) -> None:
+    """This will refuse a plan that is no longer true. Where the version differs, the handler says who did what."""
+    if plan.version == order.version and (now := replan()) != plan:
+        raise plan_changed(plan, now)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Back
+
+
+def _cancel(order: Order, actor: Actor, data: Data) -> Words:
+    plan: rules.Plan = data["plan"]
+    cause = cause_of(order, data)
+    choices = {name: data[name] for name in ("reason", "note", "restock", "refund", "notify", "version")}
+    handler = get_event_handler(actor)
+    try:
+        once_only(
+            ShippingEvent,
+            cause,
+            lambda: handler.cancel(number=order.number or "", lines=plan.units, plan=plan, cause=cause, **choices),
+        )
+    except rules.PlanChanged as no:
+        fresh = Order.objects.select_related("store").get(pk=order.pk)
+        now = rules.plan_cancellation(fresh.facts, plan.units, restock=data["restock"], notify=data["notify"])
+        raise plan_changed(plan, now) from no
+    told = [
+        _("The order is cancelled.")
+        if plan.ends_order
+        else _("%(units)s cancelled.") % {"units": units_told(plan.unit_count)}
+    ]
+    if plan.refund and data["refund"]:
+        told.append(_("%(amount)s is being refunded.") % {"amount": shown(plan.refund, order.currency)})
+    if plan.messages:
+        told.append(_("The customer is being told."))
+    return " ".join(told)
+
+
+def _ask_to_cancel(order: Order, actor: Actor, data: Data) -> Words:
+    handler = get_event_handler(actor)
+    lines = data["lines"]
+    if lines is None:
+        lines = {line.pk: line.open for line in order.facts.lines if line.open}
+    reason = handler.reason_of(data["reason"], note=data["note"])
+    assert reason is not None
+    kind = CancellationRequest.Type.CANCEL
+    wishes = [Wish(pk, units, kind, reason, data["note"]) for pk, units in lines.items()]
+    handler.request_cancellation(number=order.number or "", wishes=wishes, note=data["note"], version=data["version"])
+    return _("Your request waits for somebody who may decide it.")
+
+
+def _take_back(order: Order, actor: Actor, data: Data) -> Words:
+    plan: rules.Plan = data["plan"]
+    cause = cause_of(order, data)
+    lines = {line.line_id: (line.units, line.disposition) for line in plan.lines}
+    choices = {name: data[name] for name in ("note", "refund", "deduction", "notify", "version")}
+    still(plan, lambda: rules.plan_return(order.facts, lines, deduction=plan.deduction, notify=data["notify"]), order)
+    once_only(
+        ShippingEvent,
+        cause,
+        lambda: get_event_handler(actor).take_back(
+            number=order.number or "", lines=lines, reason=data["reason"] or None, cause=cause, **choices
+        ),
+    )
+    told = _("%(units)s taken back.") % {"units": units_told(plan.unit_count)}
+    if plan.refund and data["refund"]:
+        told += " " + _("%(amount)s is being refunded.") % {"amount": shown(plan.refund, order.currency)}
+    return told
+
+
+def decide_request(request: CancellationRequest, actor: Actor, data: Data, *, approve: bool) -> None:
+    """This will answer a customer's request, on the order as its page showed it."""
+    handler = get_event_handler(actor)
+    handler.decide_request(request_id=request.pk, approve=approve, note=data["note"], version=data["version"])
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Beside
+
+
+def _hold(order: Order, actor: Actor, data: Data) -> Words:
+    fields = {name: data[name] for name in ("kind", "reason", "version")}
+    get_event_handler(actor).place_hold(number=order.number or "", **fields)
+    return _("The order is on hold.")
+
+
+def _release(order: Order, actor: Actor, data: Data) -> Words:
+    handler = get_event_handler(actor)
+    handler.release_hold(
+        number=order.number or "", hold_id=int(data["hold"]), note=data["note"], version=data["version"]
+    )
+    return _("The hold is released.")
+
+
+def _readdress(order: Order, actor: Actor, data: Data) -> Words:
+    which = {"shipping": data["which"] != "billing", "billing": data["which"] != "shipping"}
+    handler = get_event_handler(actor)
+    handler.change_address(number=order.number or "", address=data["address"], version=data["version"], **which)
+    return _("The address is changed; the one before stays on record.")
+
+
+def _note(order: Order, actor: Actor, data: Data) -> Words:
+    fields = {name: data[name] for name in ("message", "note_type")}
+    get_event_handler(actor).write_note(number=order.number or "", **fields)
+    return _("The note is written. You can correct it for five minutes.")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# When an action makes sense at all; whether it is possible then is its guard's business
+
+
+def in_status(*statuses: str) -> Callable[[Order], bool]:
+    return lambda order: order.status in statuses
+
+
+def _money_can_be_taken(order: Order) -> bool:
+    facts = order.facts
+    authorized = facts.open_to_capture > 0 or facts.capture_in_flight
+    return order.status not in rules.ENDED and authorized and any(line.live for line in facts.lines)
+
+
+def _money_can_arrive(order: Order) -> bool:
+    by_hand = any(payment.gateway == "manual" for payment in order.facts.payments)
+    return order.status not in rules.ENDED and by_hand and order.facts.outstanding > 0
+
+
+def _something_left(order: Order) -> bool:
+    return any(line.shipped for line in order.facts.lines)
+
+
+def _something_on_its_way(order: Order) -> bool:
+    return any(line.shipped > line.delivered + line.returned for line in order.facts.lines)
+
+
+def _can_end(order: Order) -> bool:
+    # Once everything has shipped, the disabled button says what to do instead.
+    return order.status in {*rules.BEFORE_SHIPPING, Status.CANCELLATION_WAITING, Status.SHIPPED}
+
+
+def _started_and_open(order: Order) -> bool:
+    return order.status in rules.SHIPPABLE and any(line.open for line in order.facts.lines)
+
+
+CANCEL = "cancel"
+ASK_TO_CANCEL = "ask-to-cancel"
+
+ORDER_ACTIONS: list[Action] = [
+    Action(
+        name="approve",
+        label=gettext_lazy("Approve"),
+        description=gettext_lazy("You have looked at the order, and it may be prepared."),
+        permission="orders.approve_order",
+        refusal=asks(rules.approve),
+        form=forms.RemarkForm,
+        act=_approve,
+        primary=True,
+        relevant=in_status(Status.PAYMENT_WAITING, Status.CONFIRMATION_WAITING),
+        template=SIMPLE,
+    ),
+    Action(
+        name="start-preparing",
+        label=gettext_lazy("Start preparing"),
+        description=gettext_lazy("Somebody picks the goods from now on."),
+        permission="orders.prepare_order",
+        refusal=asks(rules.start_preparing),
+        form=forms.RemarkForm,
+        act=_prepare,
+        primary=True,
+        relevant=in_status(Status.APPROVED),
+        template=SIMPLE,
+    ),
+    Action(
+        name="ready-for-pickup",
+        label=gettext_lazy("Ready for pickup"),
+        description=gettext_lazy("Everything that can leave waits at the counter. The customer is told."),
+        permission="orders.prepare_order",
+        refusal=asks(rules.ready_for_pickup),
+        form=forms.RemarkForm,
+        act=_ready,
+        primary=True,
+        relevant=lambda order: order.is_pickup and order.status == Status.PREPARING,
+        template=SIMPLE,
+    ),
+    Action(
+        name="hand-over",
+        label=gettext_lazy("Handed over"),
+        description=gettext_lazy("The customer has collected everything that waited at the counter."),
+        permission="orders.ship_order",
+        refusal=asks(rules.ship),
+        form=forms.RemarkForm,
+        act=_hand_over,
+        primary=True,
+        relevant=in_status(Status.READY_FOR_PICKUP),
+        template=SIMPLE,
+    ),
+    Action(
+        name="ship",
+        label=gettext_lazy("Ship"),
+        description=gettext_lazy("These units leave: their stock is consumed, and the customer is told."),
+        permission="orders.ship_order",
+        refusal=asks(rules.ship),
+        form=forms.ShipForm,
+        act=_ship,
+        primary=True,
+        relevant=lambda order: not order.is_pickup and order.status in rules.SHIPPABLE,
+        template=LINES,
+    ),
+    Action(
+        name="deliver",
+        label=gettext_lazy("Delivered"),
+        description=gettext_lazy("These units have arrived at the customer."),
+        permission="orders.ship_order",
+        refusal=asks(rules.deliver),
+        form=forms.DeliverForm,
+        act=_deliver,
+        primary=True,
+        relevant=_something_on_its_way,
+        template=LINES,
+    ),
+    Action(
+        name="take-payment",
+        label=gettext_lazy("Take payment"),
+        description=gettext_lazy("The money that is authorized is captured. The gateway is asked in the background."),
+        permission="orders.charge_order",
+        refusal=asks(rules.take_payment),
+        form=planforms.TakePaymentForm,
+        act=_take_payment,
+        relevant=_money_can_be_taken,
+        template=PLAN,
+    ),
+    Action(
+        name="record-payment",
+        label=gettext_lazy("Record payment"),
+        description=gettext_lazy("Money that has arrived outside any gateway: a bank transfer, or cash."),
+        permission="orders.charge_order",
+        refusal=asks(rules.record_payment),
+        form=forms.RecordPaymentForm,
+        act=_record_payment,
+        relevant=_money_can_arrive,
+        template=SIMPLE,
+    ),
+    Action(
+        name="record-surplus",
+        label=gettext_lazy("Record unexpected payment"),
+        description=gettext_lazy(
+            "Money arrived that nobody waited for: too much, too late, or for an order that ended."
+        ),
+        permission="orders.charge_order",
+        refusal=_why_no_surplus,
+        form=forms.RecordSurplusForm,
+        act=_record_surplus,
+        relevant=lambda order: (
+            not _money_can_arrive(order) and any(p.gateway == "manual" for p in order.facts.payments)
+        ),
+        template=SIMPLE,
+    ),
+    Action(
+        name="take-back",
+        label=gettext_lazy("Take back"),
+        description=gettext_lazy("Shipped goods have come back. Say where they go, and what of their value is kept."),
+        permission="orders.return_order",
+        refusal=asks(rules.take_back),
+        form=planforms.TakeBackForm,
+        act=_take_back,
+        relevant=_something_left,
+        template=PLAN,
+    ),
+    Action(
+        name="hold",
+        label=gettext_lazy("Hold"),
+        description=gettext_lazy("The order stays where it is until the hold is released. Cancelling stays possible."),
+        permission="orders.hold_order",
+        refusal=asks(rules.place_hold),
+        form=forms.HoldForm,
+        act=_hold,
+        relevant=lambda order: order.status not in rules.ENDED,
+        template=SIMPLE,
+    ),
+    Action(
+        name="release-hold",
+        label=gettext_lazy("Release hold"),
+        description=gettext_lazy("The order can go on where nothing else holds it."),
+        permission="orders.hold_order",
+        refusal=asks(rules.release_hold),
+        form=forms.ReleaseForm,
+        act=_release,
+        relevant=lambda order: bool(order.facts.holds),
+        template=SIMPLE,
+    ),
+    Action(
+        name="change-address",
+        label=gettext_lazy("Change address"),
+        description=gettext_lazy("As long as nothing has left. The address before stays on record."),
+        permission="orders.readdress_order",
+        refusal=asks(rules.change_address),
+        form=forms.AddressForm,
+        act=_readdress,
+        relevant=in_status(*rules.BEFORE_SHIPPING),
+        template=SIMPLE,
+    ),
+    Action(
+        name="note",
+        label=gettext_lazy("Write a note"),
+        description=gettext_lazy("For colleagues; the customer does not see it."),
+        permission="orders.note_order",
+        refusal=asks(rules.write_note),
+        form=forms.NoteForm,
+        act=_note,
+        template=SIMPLE,
+    ),
+    Action(
+        name="refund",
+        label=gettext_lazy("Refund"),
+        description=gettext_lazy(
+            "Money back that is tied to no unit, such as goodwill. For goods use “Cancel” or “Take back”: what is "
+            "given here is taken off when the units are refunded later."
+        ),
+        permission="orders.refund_order",
+        refusal=asks(rules.refund),
+        form=planforms.RefundForm,
+        act=_refund,
+        danger=True,
+        relevant=lambda order: order.facts.captured > 0,
+        template=PLAN,
+    ),
+    Action(
+        name=ASK_TO_CANCEL,
+        label=gettext_lazy("Ask to cancel"),
+        description=gettext_lazy("At this stage you may not cancel yourself. Somebody who may decides."),
+        permission="orders.cancel_order",
+        form=planforms.AskCancelForm,
+        act=_ask_to_cancel,
+        danger=True,
+        relevant=_started_and_open,
+        template=LINES,
+    ),
+    Action(
+        name=CANCEL,
+        label=gettext_lazy("Cancel"),
+        description=gettext_lazy("Units that have not shipped will not be sent. Nothing happens before you confirm."),
+        permission="orders.cancel_order",
+        refusal=asks(rules.cancel),
+        form=planforms.CancelForm,
+        act=_cancel,
+        danger=True,
+        relevant=_can_end,
+        template=PLAN,
+    ),
+]

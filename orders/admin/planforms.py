@@ -1,0 +1,330 @@
+"""Forms that show what will happen before it does: cancel, take payment, take back, refund."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from orders import rules
+from orders.admin.forms import AmountForm, LinesForm, OrderForm, reasons_by_category, text_area, yes
+from orders.admin.plans import PlanView, Shown, read_shown, sign_shown
+from orders.models import CancellationRequest, Disposition, Order, OrderLine
+from orders.processing.decision import changed_since
+from shop.errors import Refused, Words
+from shop.money import ZERO, quantum
+
+CONFIRM = "confirm"
+
+
+class PlanForm(OrderForm):
+    """Shows what will happen before it does. A confirmation counts only for the choices whose plan was shown.
+
+    The page's hidden token holds, signed, the choices and the plan that was shown for them. Other choices show their
+    plan first; the same choices go to the handler together with the plan, and are refused where it is no longer true.
+    """
+
+    token = forms.CharField(widget=forms.HiddenInput, required=False)
+    purpose = ""
+    BESIDE_THE_PLAN = frozenset({"reason", "note", "understood"})
+
+    plan: rules.Plan | None = None
+    confirmed = False
+    asks_again = False
+    changed: Refused | None = None
+    _choice: dict[str, Any] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.is_bound:
+            self._show_first_plan()
+
+    def _show_first_plan(self) -> None:
+        data = {name: self.get_initial_for_field(field, name) for name, field in self.fields.items()}
+        choice = self.choice(data)
+        if choice is None:
+            return
+        try:
+            self.plan = self.make_plan(choice)
+        except Refused:
+            return  # the page itself says why
+        self._choice = choice
+        self.fields["token"].initial = self._sign(choice)
+
+    def _sign(self, choice: Mapping[str, Any]) -> str:
+        assert self.plan is not None
+        return sign_shown(Shown(dict(choice), self.plan), purpose=self._purpose)
+
+    @property
+    def _purpose(self) -> str:
+        return f"{self.purpose}:{self.order.pk}:{self.actor.user_id}"
+
+    @property
+    def is_confirming(self) -> bool:
+        return self.data.get("step") == CONFIRM
+
+    def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What of the input decides about the plan, in JSON's types; None while nothing is chosen."""
+        raise NotImplementedError
+
+    def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
+        """The plan for a choice. Raises Refused."""
+        raise NotImplementedError
+
+    @property
+    def plan_view(self) -> PlanView | None:
+        return PlanView(self.plan, self.facts, self._choice or {}) if self.plan else None
+
+    @property
+    def shown_scope(self) -> str:
+        """Whether the plan that is shown is one of everything: the page dims it when something else is chosen."""
+        return "all" if self.plan and (self._choice or {}).get("lines", {}) is None else "some"
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        # What is missing elsewhere (a reason, a tick) does not hide the plan that the page has shown.
+        if set(self.errors) - self.BESIDE_THE_PLAN:
+            return data
+        self._choice = self.choice(data)
+        if self._choice is None:
+            return data
+        before = read_shown(data.get("token", ""), purpose=self._purpose)
+        if before is None or before.choice != self._choice or not self.is_confirming:
+            self._show_again(data)
+            return data
+        self.plan = data["plan"] = before.plan
+        self.confirmed = not self.errors
+        return data
+
+    def _show_again(self, data: dict[str, Any]) -> None:
+        """Nothing happens yet: show the plan for these choices, and bind the next confirmation to it."""
+        assert self._choice is not None
+        if data.get("version") != self.order.version:
+            self.changed = changed_since(self.order, data.get("version", 0))
+            return
+        try:
+            self.plan = self.make_plan(self._choice)
+        except Refused as no:
+            self.add_error(no.field if no.field in self.fields else None, str(no))
+            return
+        self.asks_again = self.is_confirming and not self.errors
+        self.data = self.data.copy()  # type: ignore[attr-defined]
+        self.data["token"] = self._sign(self._choice)  # type: ignore[index]
+
+    def is_valid(self) -> bool:
+        return super().is_valid() and self.confirmed
+
+
+class ScopeForm(LinesForm):
+    """Everything, or only some units: on an order of fifty lines nobody has to clear forty-nine fields."""
+
+    ALL, SOME = "all", "some"
+    all_label: Words = ""
+    scope = forms.ChoiceField(label=gettext_lazy("What"), widget=forms.RadioSelect, initial=ALL)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        units = sum(self.rooms.values())
+        field = self.fields["scope"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(self.ALL, f"{self.all_label} ({units})"), (self.SOME, _("Only some units"))]
+
+    def filled(self) -> Callable[[OrderLine], int]:
+        return lambda line: 0
+
+    @property
+    def has_choice(self) -> bool:
+        return sum(self.rooms.values()) > 1
+
+    def chosen(self, data: Mapping[str, Any]) -> dict[int, int] | None:
+        some = super().chosen(data)
+        if data.get("scope") != self.ALL:
+            return some
+        if some and self.is_bound and not self.has_error("scope"):
+            self.add_error("scope", _("You entered units: choose “Only some units”, or clear them."))
+        return None
+
+
+def as_text(lines: Mapping[int, int] | None) -> dict[str, int] | None:
+    """Chosen units as JSON keeps them."""
+    return None if lines is None else {str(pk): units for pk, units in lines.items()}
+
+
+def as_units(lines: Mapping[str, int] | None) -> dict[int, int] | None:
+    return None if lines is None else {int(pk): units for pk, units in lines.items()}
+
+
+class CancelForm(PlanForm, ScopeForm):
+    """The cancellation dialog of seed 001: what, why, and four separate choices."""
+
+    purpose = "cancel"
+    all_label = gettext_lazy("Everything that has not shipped")
+    column = gettext_lazy("Cancel")
+    reason = forms.ChoiceField(label=gettext_lazy("Reason"))
+    note = forms.CharField(
+        label=gettext_lazy("Note"),
+        required=False,
+        max_length=2000,
+        widget=text_area(),
+        help_text=gettext_lazy("For colleagues. If the customer asked for it: who, how and when."),
+    )
+    restock = yes(gettext_lazy("Put the units back into stock"))
+    refund = yes(gettext_lazy("Refund what was paid for them"))
+    notify = yes(gettext_lazy("Tell the customer"))
+    field_order = ["scope", "reason", "note", "restock", "refund", "notify"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["reason"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = reasons_by_category(empty=_("Choose a reason"))
+        if self.order.status in rules.SHIPPABLE:
+            label = _("I have made sure that these units do not leave: the order is “%(status)s”.")
+            self.fields["understood"] = forms.BooleanField(
+                label=label % {"status": self.order.status_label}, required=self.is_confirming
+            )
+
+    def available(self) -> Callable[[OrderLine], int]:
+        return lambda line: line.open
+
+    def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        flags = {name: bool(data.get(name)) for name in ("restock", "refund", "notify")}
+        return {"lines": as_text(self.chosen(data)), **flags}
+
+    def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
+        lines = as_units(choice["lines"])
+        return rules.plan_cancellation(self.facts, lines, restock=choice["restock"], notify=choice["notify"])
+
+
+class AskCancelForm(ScopeForm):
+    """A wish to cancel, for those who may not do it themselves at this stage; somebody else decides."""
+
+    all_label = gettext_lazy("Everything that has not shipped")
+    column = gettext_lazy("Cancel")
+    reason = forms.ChoiceField(label=gettext_lazy("Reason"))
+    note = forms.CharField(label=gettext_lazy("Why it should be cancelled"), max_length=2000, widget=text_area())
+    field_order = ["scope", "reason", "note"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["reason"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = reasons_by_category(empty=_("Choose a reason"))
+
+    def available(self) -> Callable[[OrderLine], int]:
+        return lambda line: line.open
+
+
+class TakePaymentForm(PlanForm, ScopeForm):
+    """Capture what is authorized, for all units or for those that will leave first."""
+
+    purpose = "take-payment"
+    all_label = gettext_lazy("Everything that is due")
+    column = gettext_lazy("Charge")
+    field_order = ["scope", "note"]
+
+    def available(self) -> Callable[[OrderLine], int]:
+        return lambda line: line.chargeable
+
+    def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        return {"lines": as_text(self.chosen(data))}
+
+    def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
+        return rules.plan_payment(self.facts, as_units(choice["lines"]))
+
+
+class TakeBackForm(PlanForm, LinesForm):
+    """What came back, in which condition, and how much of its value is kept."""
+
+    purpose = "take-back"
+    column = gettext_lazy("Came back")
+    deduction = forms.DecimalField(
+        label=gettext_lazy("Keep of its value"),
+        required=False,
+        min_value=0,
+        max_digits=15,
+        decimal_places=3,
+        help_text=gettext_lazy("Such as a fee, or the loss in value of what came back used or damaged."),
+    )
+    reason = forms.ChoiceField(label=gettext_lazy("Reason"), required=False)
+    refund = yes(gettext_lazy("Refund what was paid for them"))
+    notify = yes(gettext_lazy("Tell the customer"))
+    field_order = ["deduction", "reason", "note", "refund", "notify"]
+
+    def __init__(self, *args: Any, obj: Order, **kwargs: Any) -> None:
+        awaited = CancellationRequest.objects.filter(
+            order=obj, cancellation_type=CancellationRequest.Type.REFUND, status=CancellationRequest.Status.APPROVED
+        )
+        self.awaited = dict(awaited.values_list("line", "quantity"))
+        super().__init__(*args, obj=obj, **kwargs)
+        reason = self.fields["reason"]
+        assert isinstance(reason, forms.ChoiceField)
+        reason.choices = reasons_by_category(empty=_("No reason given"))
+        self.fields["deduction"].widget.attrs["step"] = str(quantum(self.order.currency))
+        self.fields["deduction"].label = f"{self.fields['deduction'].label} ({self.order.currency})"
+
+    def add_line(self, line: OrderLine, filled: int) -> None:
+        super().add_line(line, filled)
+        self.fields[f"to_{line.pk}"] = forms.ChoiceField(
+            label=line.name,
+            required=False,
+            choices=Disposition.choices,
+            initial=Disposition.QUARANTINE,
+            widget=forms.Select(attrs={"aria-label": _("Where %(name)s goes") % {"name": line.name}}),
+        )
+
+    def available(self) -> Callable[[OrderLine], int]:
+        return lambda line: line.returnable
+
+    def filled(self) -> Callable[[OrderLine], int]:
+        """What a customer announced; on an order of one line all of it; otherwise what came back has to be said."""
+        only = sum(1 for room in self.rooms.values() if room) == 1
+        return lambda line: min(self.rooms[line.pk], self.awaited.get(line.pk, self.rooms[line.pk] if only else 0))
+
+    def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        lines = self.chosen(data)
+        if not lines:
+            return None
+        return {
+            "lines": {
+                str(pk): [units, data.get(f"to_{pk}") or Disposition.QUARANTINE.value] for pk, units in lines.items()
+            },
+            "deduction": str(data.get("deduction") or 0),
+            "refund": bool(data.get("refund")),
+            "notify": bool(data.get("notify")),
+        }
+
+    def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
+        lines = {int(pk): (units, goes_to) for pk, (units, goes_to) in choice["lines"].items()}
+        return rules.plan_return(self.facts, lines, deduction=Decimal(choice["deduction"]), notify=choice["notify"])
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        if self._choice:
+            data["lines"] = {int(pk): (units, goes_to) for pk, (units, goes_to) in self._choice["lines"].items()}
+        data["deduction"] = data.get("deduction") or ZERO
+        return data
+
+
+class RefundForm(PlanForm, AmountForm):
+    """Goodwill: money back that is tied to no unit."""
+
+    purpose = "refund"
+    note = forms.CharField(label=gettext_lazy("Reason"), max_length=500, widget=text_area(2))
+    field_order = ["amount", "note"]
+
+    def most(self) -> Decimal:
+        return self.facts.refundable
+
+    def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        return {"amount": str(data["amount"])} if data.get("amount") else None
+
+    def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
+        amount = Decimal(choice["amount"])
+        none = rules.Plan(self.order.number or "", self.order.version, self.order.currency, ())
+        return replace(none, value=amount, refund=amount, refunds=rules.planned_refunds(self.facts, amount))

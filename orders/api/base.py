@@ -1,0 +1,92 @@
+"""What every door of the storefront shares: no caching, one way to find an order, documented errors and cookies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Prefetch
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from orders.models import Order, OrderLine, OrderNotFound, OrderQuerySet, ShippingEventQuantity
+from shop.actors import Actor
+from shop.api import actor_of
+
+MAX_NUMBER_LENGTH = 64
+
+
+class StorefrontView(APIView):
+    """Base of the storefront's doors: what they answer is one person's and is kept by nobody."""
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        answered: Response = super().finalize_response(request, response, *args, **kwargs)
+        patch_cache_control(answered, private=True, no_store=True)
+        patch_vary_headers(answered, ["Accept-Language", "Cookie"])
+        return answered
+
+
+def orders_of(actor: Actor) -> OrderQuerySet:
+    """The orders an actor sees, with all that is shown of them: the same number of queries for any number of lines."""
+    shipped = ShippingEventQuantity.objects.filter(event__event_type__code="shipped")
+    parcels = shipped.select_related("event").order_by("pk")
+    lines = OrderLine.objects.order_by("position").prefetch_related(
+        Prefetch("shipping_event_quantities", queryset=parcels), "cancellation_requests"
+    )
+    found = Order.objects.of(actor).placed().select_related("shipping_address", "billing_address")
+    return found.prefetch_related(Prefetch("lines", queryset=lines), "discounts")
+
+
+def own_order(request: Request, *, number: str) -> Order:
+    """The customer's order of this number, with its lines. Raises OrderNotFound for unknown and foreign ones alike."""
+    # A null character is no number, and PostgreSQL would not take it.
+    if "\x00" in number or len(number) > MAX_NUMBER_LENGTH:
+        raise OrderNotFound
+    mine = Order.objects.of(actor_of(request)).placed().prefetch_related("lines")
+    order = mine.filter(**Order.resolve_number(number)).first()
+    if order is None:
+        raise OrderNotFound
+    return order
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Documentation
+
+
+class CookieScheme(OpenApiAuthenticationExtension):
+    """Tells the API's documentation what logging in means."""
+
+    target_class = "shop.api.SessionAuthentication"
+    name = "cookieAuth"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        words = "The session, as `sessionid` or `osessionid`. Write operations need the header X-CSRFToken as well."
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": words}
+
+
+ERRORS_SCHEMA = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
+
+
+def errors(description: str, **example: str) -> OpenApiResponse:
+    """This will document an error: an object whose every value is an array of strings."""
+    body = {name: [words] for name, words in example.items()}
+    examples = [OpenApiExample(description, value=body)] if example else []
+    return OpenApiResponse(response=ERRORS_SCHEMA, description=description, examples=examples)
+
+
+NOT_LOGGED_IN = errors(
+    "Authentication required",
+    non_field_errors="Authentication credentials were not provided.",
+    error_code="not_authenticated",
+)
+NO_CSRF = errors(
+    "The CSRF token is missing or wrong",
+    non_field_errors="CSRF Failed: CSRF token missing.",
+    error_code="permission_denied",
+)
+NO_ORDER = errors(
+    "No such order, or not this customer's", non_field_errors="There is no such order.", error_code="order_not_found"
+)

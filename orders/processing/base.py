@@ -1,0 +1,79 @@
+"""The frame of every verb: who asks, one transaction, one lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from orders.models import CancellationReason
+from orders.processing.decision import Decision
+from shop.actors import Actor
+from shop.errors import Invalid, Refused
+from shop.models import User
+
+
+class UnknownReason(Invalid):
+    code = "unknown_reason"
+    message = _("“%(code)s” is not a reason to choose from.")
+
+
+class NoteNeeded(Invalid):
+    code = "note_needed"
+    message = _("This reason needs a note.")
+
+
+class CauseReused(Refused):
+    code = "cause_reused"
+    message = _("“%(cause)s” has caused something else already; it cannot cause this.")
+
+
+class HandlerBase:
+    """Keeps who asks and, while a verb runs, its decision. A handler serves one request; it is not shared."""
+
+    def __init__(
+        self, user: User | None = None, *, actor: Actor | None = None, as_of: datetime | None = None, **kwargs: Any
+    ) -> None:
+        """user: as in Oscar, whose actor is then staff or customer. as_of: the time at the door; default now."""
+        self.actor = actor or Actor.of_user(user)
+        self.user = self.actor.user
+        self.as_of = as_of or timezone.now()
+        self.kwargs = kwargs
+        self._decision: Decision | None = None
+
+    @contextmanager
+    def decide(self, number: str, verb: str, *, version: int | None = None, note: str = "") -> Iterator[Decision]:
+        """Lock the order, decide, write. Inside a decision on the same order it joins that one: one lock, one entry.
+
+        Raises OrderNotFound, OrderChanged, and whatever is raised inside; then nothing has happened.
+        """
+        if self._decision is not None and self._decision.order.number == number:
+            yield self._decision
+            return
+        with transaction.atomic():
+            outer, self._decision = self._decision, None
+            decision = Decision(number=number, actor=self.actor, verb=verb, as_of=self.as_of, version=version)
+            decision.note = note
+            self._decision = decision
+            try:
+                yield decision
+                decision.finish()
+            finally:
+                self._decision = outer
+
+    def reason_of(self, reason: str | int | CancellationReason | None, *, note: str = "") -> CancellationReason | None:
+        """A reason by code, id or itself. Raises UnknownReason, NoteNeeded."""
+        if reason is None or isinstance(reason, CancellationReason):
+            return reason
+        lookup = {"pk": int(reason)} if isinstance(reason, int) or str(reason).isdigit() else {"code": reason}
+        found = CancellationReason.objects.filter(is_active=True, **lookup).first()
+        if found is None:
+            raise UnknownReason(params={"code": reason}, field="reason")
+        if found.needs_note and not note.strip() and not self.actor.is_customer:
+            raise NoteNeeded(field="note")
+        return found

@@ -1,0 +1,431 @@
+"""Decision: one locked order, what is decided about it, and everything that is written for it at the end.
+
+    with self.decide(number, "ship") as d:
+        d.shipping_event("shipped", {line_id: units})
+        d.tell("order_shipped", cause=…)
+
+The order row is locked before its facts are read. On leaving the block the statuses advance, and counters, status
+changes and the journal entry are written in a fixed number of statements; anything raised inside undoes all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from notifications import services as notifications
+from orders.models import (
+    CancellationReason,
+    CommunicationEvent,
+    Facts,
+    InvalidOrderStatus,
+    JournalEntry,
+    Order,
+    OrderLine,
+    OrderNotFound,
+    OrderStatusChange,
+    PaymentEvent,
+    PaymentEventQuantity,
+    PaymentEventType,
+    ShippingEvent,
+    ShippingEventQuantity,
+    ShippingEventType,
+    as_json,
+)
+from orders.processing.letters import order_context
+from orders.signals import order_status_changed, payment_event_created, shipping_event_created
+from payments.models import Refund, Transaction
+from shop import jobs
+from shop.actors import Actor
+from shop.errors import Refused, Words
+from shop.money import ZERO
+from shop.sql import NumberByPk
+
+MAX_HOPS = 10
+
+# What a shipping event does to a line's counters.
+MOVES: dict[str, str] = {
+    "shipped": "shipped",
+    "delivered": "delivered",
+    "cancelled": "cancelled",
+    "returned": "returned",
+}
+
+VERBS: dict[str, Words] = {
+    "place": _("placed the order"),
+    "approve": _("approved the order"),
+    "start_preparing": _("started preparing"),
+    "ready_for_pickup": _("made the order ready for pickup"),
+    "ship": _("shipped goods"),
+    "deliver": _("marked goods as delivered"),
+    "cancel": _("cancelled units"),
+    "take_back": _("took back goods"),
+    "take_payment": _("took payment"),
+    "record_payment": _("recorded a payment"),
+    "refund": _("refunded money"),
+    "payment_changed": _("heard from the payment gateway"),
+    "retry_payment": _("tried to pay again"),
+    "place_hold": _("put the order on hold"),
+    "release_hold": _("released a hold"),
+    "change_address": _("changed the address"),
+    "request_cancellation": _("asked to cancel"),
+    "decide_request": _("answered a cancellation request"),
+    "write_note": _("wrote a note"),
+    "change_status": _("changed the status"),
+    "shipping_event": _("recorded a shipping event"),
+    "payment_event": _("recorded a payment event"),
+    "communication_event": _("recorded a message"),
+    "consume_stock": _("took goods off the shelf"),
+    "release_stock": _("released goods"),
+}
+
+
+class OrderChanged(Refused):
+    """The form or call was made against an older version of the order."""
+
+    code = "order_changed"
+    message = _("%(who)s %(what)s at %(when)s, while you were looking at the order. Look again before you go on.")
+
+
+class TransitionLoop(RuntimeError):
+    """The workflows of ORDER_WORKFLOWS send an order round in circles."""
+
+
+class Decision:
+    """See the module's docstring. Made by EventHandler.decide only."""
+
+    def __init__(self, *, number: str, actor: Actor, verb: str, as_of: datetime, version: int | None = None) -> None:
+        """Lock the order and read its facts: five queries. Raises OrderNotFound, OrderChanged."""
+        locked = (
+            Order.objects.of(actor).select_for_update(no_key=True, of=("self",)).filter(**Order.resolve_number(number))
+        )
+        # Not the addresses: joined to a row that another transaction changed while this one waited, PostgreSQL would
+        # give the new row with the old join.
+        order = locked.select_related("store").first()
+        if order is None:
+            raise OrderNotFound
+        if version is not None and version != order.version:
+            raise changed_since(order, version)
+        self.order: Order = order
+        self.actor, self.verb, self.as_of = actor, verb, as_of
+        self.facts = order.facts = Facts.of(order)
+        self.reason = ""
+        self.note = ""
+        self.details: dict[str, Any] = {}
+        self._start(status=order.status)
+
+    @classmethod
+    def on_new_order(cls, order: Order, lines: list[OrderLine], *, actor: Actor, as_of: datetime) -> Decision:
+        """The decision that places an order; its rows are new, so there is nothing to lock or read."""
+        decision = cls.__new__(cls)
+        decision.order, decision.actor, decision.verb, decision.as_of = order, actor, "place", as_of
+        decision.facts = order.facts = Facts(order, lines, [], [])
+        decision.reason = decision.note = ""
+        decision.details = {}
+        decision._start(status=order.status)
+        return decision
+
+    def _start(self, *, status: str) -> None:
+        self._before_status = status
+        self._hops: list[tuple[str, str, str]] = []
+        self._counters: set[str] = set()
+        self._before_units = {line.pk: {c: getattr(line, c) for c in OrderLine.COUNTERS} for line in self.facts.lines}
+        self._letters: list[tuple[str, str, dict[str, Any]]] = []
+        self._before_fields: dict[str, str] = {}
+        self._after_commit: list[Callable[[], object]] = []
+        # A worker's follow-up that finds nothing to do leaves no journal entry.
+        self.only_if_changed = False
+
+    @property
+    def number(self) -> str:
+        return self.order.number or ""
+
+    # --- what is decided ------------------------------------------------------------------------------------------
+
+    def require(self, refusal: Refused | None) -> None:
+        if refusal is not None:
+            raise refusal
+
+    def bump(self, line_id: int, counter: str, by: int) -> None:
+        """Move a line's counter; the database's CHECKs bound it whatever the code thinks."""
+        line = self.line(line_id)
+        setattr(line, counter, getattr(line, counter) + by)
+        self._counters.add(counter)
+
+    def line(self, line_id: int) -> OrderLine:
+        line = self.facts.line(line_id)
+        if line is None:
+            raise LookupError(f"line {line_id} is not of order {self.order}")
+        return line
+
+    def change(self, **fields: Any) -> None:
+        """Set fields of the order; they are written at the end and stand in the journal, before and after."""
+        for name, value in fields.items():
+            self._before_fields.setdefault(name, journal_value(self.order, name))
+            setattr(self.order, name, value)
+
+    def go(self, transition: str) -> None:
+        """Make one transition of the status. Raises InvalidOrderStatus when its guard says no."""
+        old = self.order.status
+        method = getattr(self.order, transition, None)
+        if method is None or transition not in {t.name for t in self.order.get_available_status_transitions()}:
+            raise InvalidOrderStatus(params={"new": transition, "number": self.order.number, "current": old})
+        method()
+        self._hops.append((old, self.order.status, transition))
+
+    def advance(self) -> None:
+        """Make every transition that happens by itself, one after the other."""
+        for _hop in range(MAX_HOPS):
+            following = (t for t in self.order.get_available_status_transitions() if t.custom.get("auto"))
+            transition = next(following, None)
+            if transition is None:
+                return
+            self.go(transition.name)
+        raise TransitionLoop(f"order {self.order} makes more than {MAX_HOPS} automatic transitions in a row")
+
+    def shipping_event(
+        self,
+        code: str,
+        units: Mapping[int, int],
+        *,
+        restock: Mapping[int, int] | None = None,
+        dispositions: Mapping[int, str] | None = None,
+        reason: CancellationReason | None = None,
+        cause: str | None = None,
+        **fields: str,
+    ) -> ShippingEvent:
+        """Record what happened to units and move their counters. fields: note, carrier, tracking_number …"""
+        event_type, _new = ShippingEventType.objects.get_or_create(code=code, defaults={"name": code.replace("_", " ")})
+        event = ShippingEvent(event_type=event_type, reason=reason, cause=cause, **self._by(), **fields)
+        event.save()
+        quantities = [
+            ShippingEventQuantity(
+                event=event,
+                line_id=line_id,
+                quantity=count,
+                restock=(restock or {}).get(line_id, 0),
+                disposition=(dispositions or {}).get(line_id, ""),
+            )
+            for line_id, count in units.items()
+        ]
+        ShippingEventQuantity.objects.bulk_create(quantities)
+        if code in MOVES:
+            for line_id, count in units.items():
+                self.bump(line_id, MOVES[code], count)
+        self.details.setdefault("events", []).append(shipping_record(event, quantities))
+        self._after_commit.append(partial(self._send, shipping_event_created, event=event))
+        return event
+
+    def payment_event(
+        self,
+        code: str,
+        amount: Decimal,
+        units: Mapping[int, tuple[int, Decimal]] | None = None,
+        *,
+        transactions: list[Transaction] | None = None,
+        refund: Refund | None = None,
+        shipping_event: ShippingEvent | None = None,
+        deduction: Decimal = ZERO,
+        unapplied: Decimal = ZERO,
+        cause: str | None = None,
+        reference: str = "",
+        note: str = "",
+    ) -> PaymentEvent:
+        """Record money asked for, received or sent back.
+
+        units      line id → (units, what they cost)
+        unapplied  what of a refund gives back money that covered no unit
+        """
+        event_type, _new = PaymentEventType.objects.get_or_create(code=code, defaults={"name": code.replace("_", " ")})
+        event = PaymentEvent(
+            event_type=event_type,
+            amount=amount,
+            currency=self.order.currency,
+            deduction=deduction,
+            refund=refund,
+            shipping_event=shipping_event,
+            cause=cause,
+            reference=reference,
+            note=note,
+            **self._by(),
+        )
+        event.save()
+        PaymentEventQuantity.objects.bulk_create(
+            PaymentEventQuantity(event=event, line_id=line_id, quantity=count, amount=cost)
+            for line_id, (count, cost) in (units or {}).items()
+        )
+        if transactions:
+            event.transactions.add(*transactions)
+        self.details.setdefault("events", []).append(payment_record(event, units or {}, unapplied))
+        self._after_commit.append(partial(self._send, payment_event_created, event=event))
+        return event
+
+    def tell(self, event: str, *, cause: str, **extra: Any) -> None:
+        """Promise the customer a message; the same event and cause is one message."""
+        self._letters.append((event, cause, extra))
+
+    def promise(self, kind: str, *, key: str, args: dict[str, Any]) -> None:
+        """Promise a job about this order."""
+        jobs.enqueue(kind, key=key, args=args, reference=self.number, store_id=self.order.store_id)
+
+    # --- what is written ------------------------------------------------------------------------------------------
+
+    def finish(self) -> JournalEntry | None:
+        """Advance the status, then write counters, order, status changes, letters and the journal entry."""
+        self.advance()
+        changed = self._hops or self._counters or self._letters or self._before_fields or "events" in self.details
+        if self.only_if_changed and not changed:
+            return None
+        self._write_lines()
+        self._write_letters()
+        entry = self._write_journal()
+        OrderStatusChange.objects.bulk_create(
+            OrderStatusChange(old_status=old, new_status=new, transition=name, **self._by())
+            for old, new, name in self._hops
+        )
+        for old, new, _name in self._hops:
+            self._after_commit.append(partial(self._send, order_status_changed, old_status=old, new_status=new))
+        for call in self._after_commit:
+            transaction.on_commit(call, robust=True)
+        return entry
+
+    def _write_lines(self) -> None:
+        """One UPDATE for the counters of all lines, and one for each status that lines come to."""
+        lines = self.facts.lines
+        if self._counters:
+            new = {c: NumberByPk({line.pk: getattr(line, c) for line in lines}) for c in sorted(self._counters)}
+            OrderLine.objects.filter(pk__in=[line.pk for line in lines]).update(**new)
+        by_status: dict[str, list[int]] = {}
+        for line in lines:
+            status = line.status_from_units(self.order.status)
+            if status != line.status:
+                line.status = status
+                by_status.setdefault(status, []).append(line.pk)
+        for status, ids in by_status.items():
+            OrderLine.objects.filter(pk__in=ids).update(status=status)
+
+    def _write_letters(self) -> None:
+        order = self.order
+        if not order.email:
+            return
+        for event, cause, extra in self._letters:
+            message = notifications.queue_message(
+                event=event,
+                cause=f"{order.number}:{cause}",
+                reference=order.number or "",
+                store_id=order.store_id,
+                recipient=order.email,
+                language=order.language,
+                context=order_context(order, self.facts, **extra),
+            )
+            if message is not None:
+                by = {**self._by(), "event_type": event, "message": message}
+                CommunicationEvent.objects.bulk_create([CommunicationEvent(**by)], ignore_conflicts=True)
+
+    def _write_journal(self) -> JournalEntry:
+        order = self.order
+        previous = (
+            JournalEntry.objects.filter(order=order, sequence=order.version).values_list("hash", flat=True).first()
+        )
+        before, after = self._changes()
+        entry = JournalEntry(
+            order=order,
+            sequence=order.version + 1,
+            at=self.as_of,
+            actor_kind=self.actor.kind,
+            actor_name=self.actor.name,
+            user_id=self.actor.user_id,
+            verb=self.verb,
+            reason=self.reason,
+            note=self.note,
+            before=before,
+            after=after,
+            details=as_json(self.details),
+            previous_hash=previous or "",
+        )
+        entry.hash = entry.compute_hash()
+        entry.save(force_insert=True)
+        order.version = entry.sequence
+        order.save(update_fields=["version", "status", "updated_at", *self._before_fields])
+        return entry
+
+    def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Before and after, of what changed only."""
+        before: dict[str, Any] = {}
+        after: dict[str, Any] = {}
+        if self._before_status != self.order.status:
+            before["status"], after["status"] = self._before_status, self.order.status
+        for name, value in self._before_fields.items():
+            before[name], after[name] = value, journal_value(self.order, name)
+        for line in self.facts.lines:
+            was = self._before_units.get(line.pk, {})
+            changed = [c for c in OrderLine.COUNTERS if was.get(c, 0) != getattr(line, c)]
+            if changed:
+                before.setdefault("lines", {})[str(line.pk)] = {c: was.get(c, 0) for c in changed}
+                after.setdefault("lines", {})[str(line.pk)] = {c: getattr(line, c) for c in changed}
+        return before, after
+
+    def _by(self) -> dict[str, Any]:
+        actor = self.actor
+        return {
+            "order": self.order,
+            "created_at": self.as_of,
+            "actor_kind": actor.kind,
+            "actor_name": actor.name,
+            "user": actor.user,
+        }
+
+    def _send(self, signal: Any, **kwargs: Any) -> None:
+        signal.send_robust(sender=Order, order=self.order, actor=self.actor, **kwargs)
+
+
+def journal_value(order: Order, name: str) -> str:
+    """A field as the journal keeps it: an amount, or the id of what it points at."""
+    value = getattr(order, name)
+    return str(getattr(value, "pk", value))
+
+
+def shipping_record(event: ShippingEvent, quantities: Iterable[ShippingEventQuantity]) -> dict[str, Any]:
+    """A shipping event as the journal keeps it, with what goes back to stock."""
+    return {
+        "shipping": event.pk,
+        "type": event.event_type.code,
+        "units": {str(q.line_id): q.quantity for q in quantities},
+        "stock": {str(q.line_id): [q.restock, q.disposition] for q in quantities if q.restock or q.disposition},
+    }
+
+
+def payment_record(
+    event: PaymentEvent, units: Mapping[int, tuple[int, Decimal]], unapplied: Decimal = ZERO
+) -> dict[str, Any]:
+    """A payment event as the journal keeps it: by its hashes, none of the event's numbers can change unseen."""
+    return {
+        "payment": event.pk,
+        "type": event.event_type.code,
+        "amount": f"{event.amount:.3f}",
+        "kept": f"{event.deduction:.3f}",
+        "unapplied": f"{unapplied:.3f}",
+        "units": {str(line_id): [count, f"{cost:.3f}"] for line_id, (count, cost) in sorted(units.items())},
+    }
+
+
+def changed_since(order: Order, version: int) -> OrderChanged:
+    """Tell who did what since the version that somebody has before them."""
+    since = list(JournalEntry.objects.filter(order=order, sequence__gt=version).order_by("-sequence")[:20])
+    if not since:
+        return OrderChanged(_("This page does not belong to the order as it is now. Look again before you go on."))
+    latest = since[0]
+    words: Words = VERBS.get(latest.verb, latest.verb)
+    params = {"who": latest.actor_name, "what": words, "when": latest.at.strftime("%H:%M:%S UTC")}
+    more = len(since) - 1
+    told = OrderChanged(params=params)
+    if more:
+        told.remedy = ngettext("There was %(n)d more change.", "There were %(n)d more changes.", more) % {"n": more}
+    return told

@@ -1,0 +1,196 @@
+"""Pure decisions about a customer's wish to cancel or send back: never, at once, or for a person to decide.
+
+The stages are those of the storefront contract, section 5; the shop's choices are its settings EXTRA_CANCEL_RULES and
+CANCELLATION_FALLBACK_RULES. The same verdict answers a request and sets the flags that show the storefront's buttons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from orders.models import STATUS_CODES, CancellationRequest, Facts, OrderLine, Status
+from orders.rules.guards import (
+    ALREADY_CANCELLED,
+    BEFORE_SHIPPING,
+    CANCELLATION_IN_PROGRESS,
+    DIRECTLY_CANCELLABLE,
+    ITEM_STATUS_FORBIDS,
+    ORDER_STATUS_FORBIDS,
+    CancelRefused,
+    Lines,
+    first,
+)
+from shop.errors import Refused
+
+# The contract's words, which it wants shown as they are.
+INVOICED = "Invoiced orders can not cancel"
+EXPIRED = "Order cancellation expired."
+
+FALLBACK = {"status": True, "invoice": False, "expired": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The shop's choices.
+
+    direct            order statuses in which a cancellation takes effect at once
+    refuses_invoiced  orders with an invoice are not cancelled
+    expires_after     how long after the order it can be cancelled; None: no limit
+    fallback          which of "status", "invoice", "expired" become requests instead of refusals
+    """
+
+    direct: frozenset[str] = frozenset(DIRECTLY_CANCELLABLE)
+    refuses_invoiced: bool = False
+    expires_after: timedelta | None = None
+    fallback: Mapping[str, bool] = field(default_factory=lambda: FALLBACK)
+
+    @classmethod
+    def of_settings(cls) -> Policy:
+        """Read EXTRA_CANCEL_RULES and CANCELLATION_FALLBACK_RULES. Raises ImproperlyConfigured for unknown statuses."""
+        extra: Mapping[str, Any] = settings.EXTRA_CANCEL_RULES
+        gap: Mapping[str, Any] = extra.get("hour_gap", {})
+        return cls(
+            direct=frozenset(DIRECTLY_CANCELLABLE) | _statuses(extra.get("extra_direct_cancellable_statuses", ())),
+            refuses_invoiced=bool(extra.get("has_invoice", False)),
+            # Minutes, whatever the name says: so the contract has it.
+            expires_after=timedelta(minutes=gap.get("time", 60)) if gap.get("is_active", False) else None,
+            fallback={**FALLBACK, **settings.CANCELLATION_FALLBACK_RULES},
+        )
+
+
+def _statuses(named: Iterable[str | int]) -> frozenset[str]:
+    """Statuses by name or by the contract's code."""
+    names = {str(status): str(status) for status in Status}
+    names |= {str(code): str(status) for status, code in STATUS_CODES.items()}
+    unknown = sorted(str(one) for one in named if str(one) not in names)
+    if unknown:
+        raise ImproperlyConfigured(f"EXTRA_CANCEL_RULES names unknown statuses: {', '.join(unknown)}.")
+    return frozenset(names[str(one)] for one in named)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """refusal: why never, if so. is_direct: at once; else a person decides."""
+
+    refusal: Refused | None
+    is_direct: bool = False
+
+
+def verdict(
+    facts: Facts, *, cancel: Lines, back: Lines, pending: frozenset[int], policy: Policy, as_of: datetime
+) -> Verdict:
+    """This will decide what becomes of a customer's wish.
+
+    cancel, back  line id → units, to be cancelled and to be sent back
+    pending       ids of lines with an open request
+    """
+    never = _never(facts, cancel=cancel, back=back, pending=pending)
+    if never is not None:
+        return Verdict(never)
+    if not cancel:
+        return Verdict(None)
+    is_direct = not back
+    for name, refusal in _obstacles(facts, policy=policy, as_of=as_of).items():
+        if not policy.fallback[name]:
+            return Verdict(refusal)
+        is_direct = False
+    return Verdict(None, is_direct)
+
+
+def _never(facts: Facts, *, cancel: Lines, back: Lines, pending: frozenset[int]) -> Refused | None:
+    """What no setting and no person can change: stage 2."""
+    if facts.order.status == Status.CANCELLED:
+        return CancelRefused(ALREADY_CANCELLED, code="order_already_cancelled")
+    if facts.order.status == Status.CANCELLATION_WAITING or pending & (cancel.keys() | back.keys()):
+        return CancelRefused(CANCELLATION_IN_PROGRESS, code="cancellation_in_progress")
+    return first(
+        cancel_by_customer(facts, cancel, pending=pending) if cancel else None,
+        return_by_customer(facts, back, pending=pending) if back else None,
+    )
+
+
+def cancel_by_customer(
+    facts: Facts, lines: Lines | None = None, *, pending: frozenset[int] = frozenset()
+) -> Refused | None:
+    """What the storefront contract forbids outright, in its own words (contract section 2.2; stage 2 of section 5).
+
+    pending  ids of lines with an open cancellation request
+    """
+    status = facts.order.status
+    if status == Status.CANCELLED:
+        return CancelRefused(ALREADY_CANCELLED, code="order_already_cancelled")
+    chosen = [line for line in facts.lines if lines is None or line.pk in lines]
+    if status == Status.CANCELLATION_WAITING or any(line.pk in pending for line in chosen):
+        return CancelRefused(CANCELLATION_IN_PROGRESS, code="cancellation_in_progress")
+    if status not in BEFORE_SHIPPING:
+        return CancelRefused(ORDER_STATUS_FORBIDS, code="order_status_forbids")
+    for line in chosen:
+        if not line.open:
+            return CancelRefused(ITEM_STATUS_FORBIDS, code="item_status_forbids", params={"name": line.name})
+    return None
+
+
+def return_by_customer(facts: Facts, lines: Lines, *, pending: frozenset[int] = frozenset()) -> Refused | None:
+    """A return can be asked for what has shipped, once at a time."""
+    if facts.order.status == Status.CANCELLED:
+        return CancelRefused(ALREADY_CANCELLED, code="order_already_cancelled")
+    for line in (line for line in facts.lines if line.pk in lines):
+        if line.pk in pending:
+            return CancelRefused(CANCELLATION_IN_PROGRESS, code="cancellation_in_progress")
+        if not line.returnable:
+            return CancelRefused(ITEM_STATUS_FORBIDS, code="item_status_forbids", params={"name": line.name})
+    return None
+
+
+def cancels_directly(facts: Facts, *, statuses: tuple[str, ...] = DIRECTLY_CANCELLABLE) -> bool:
+    """Whether a customer's cancellation takes effect at once; where it does not, a person decides a request."""
+    return facts.order.status in statuses
+
+
+def _obstacles(facts: Facts, *, policy: Policy, as_of: datetime) -> dict[str, Refused]:
+    """What keeps a cancellation from taking effect at once, in the contract's order."""
+    found: dict[str, Refused] = {}
+    if not cancels_directly(facts, statuses=tuple(policy.direct)):
+        found["status"] = CancelRefused(ORDER_STATUS_FORBIDS, code="order_status_forbids")
+    if policy.refuses_invoiced and has_invoice(facts):
+        found["invoice"] = CancelRefused(INVOICED, code="order_invoiced")
+    if policy.expires_after is not None and as_of > facts.order.placed_at + policy.expires_after:
+        found["expired"] = CancelRefused(EXPIRED, code="cancellation_expired")
+    return found
+
+
+def has_invoice(facts: Facts) -> bool:
+    """Whether the order has been invoiced: its number stands among what was collected about the order."""
+    return bool(facts.order.extra.get("invoice_number"))
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What the storefront offers for a line. Never both: its client would send the wrong type."""
+
+    is_cancellable: bool
+    is_refundable: bool
+
+
+def flags(line: OrderLine, *, pending: frozenset[int], policy: Policy, as_of: datetime) -> Flags:
+    """This will tell which of the two wishes about a line would not be refused."""
+    # What customers may do depends on the order's status and the line's units only.
+    facts = Facts(line.order, [line], payments=[], holds=[])
+
+    def possible(**wish: Lines) -> bool:
+        asked: dict[str, Lines] = {"cancel": {}, "back": {}, **wish}
+        return verdict(facts, **asked, pending=pending, policy=policy, as_of=as_of).refusal is None
+
+    cancellable = possible(cancel={line.pk: 1})
+    return Flags(cancellable, not cancellable and possible(back={line.pk: 1}))
+
+
+def pending_lines(requests: Iterable[CancellationRequest]) -> frozenset[int]:
+    """Ids of the lines that have an open request."""
+    return frozenset(request.line_id for request in requests if request.is_open)

@@ -1,0 +1,321 @@
+"""What payments stores: payments, movements of money asked of gateways, refunds, and the demo gateway's own books.
+
+Nothing here knows an order. A payment belongs to a `reference` (an order's or a cart's number), and tells whoever
+opened it of changes through the kind of job named in `on_change`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+from typing import Any
+
+from django.db import models
+from django.db.models import F, Q, Value
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from shop.models import Store
+from shop.money import currency_field, money_field, shown
+
+ZERO = Decimal(0)
+
+# SQLite adds decimals as floats: 0.1 + 0.2 <= 0.3 is false there. Amounts are multiples of 0.001, so half of that
+# makes the comparison exact on both databases, and changes nothing where sums are exact (PostgreSQL).
+HALF_OF_THE_SMALLEST = Value(Decimal("0.0005"))
+
+
+class NeverDeleted(models.Model):
+    """Base of rows that carry keys and causes: without the row, the same thing could happen a second time."""
+
+    class Meta:
+        abstract = True
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        raise TypeError(f"{type(self).__name__} rows are never deleted.")
+
+
+class Payment(NeverDeleted):
+    """An amount to be secured through one gateway, and what became of it.
+
+    The counters are moved by payments.services only, under this row's lock:
+
+    authorized        the gateway holds it for us
+    capture_reserved  asked to be captured, whether or not it has been yet; captured: the shop has it
+    voided            asked to be let go (at once, so that nobody captures it meanwhile)
+    refund_reserved   asked to be given back, whether or not it has been yet; refunded: the customer has it
+    """
+
+    reference = models.CharField(_("reference"), max_length=40, db_index=True)
+    store = models.ForeignKey(Store, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("store"))
+    gateway = models.CharField(_("gateway"), max_length=30)
+    currency = currency_field(_("currency"))
+    amount = money_field(_("amount"))
+    authorized = money_field(_("authorised"), default=ZERO)
+    capture_reserved = money_field(_("capture asked"), default=ZERO)
+    captured = money_field(_("captured"), default=ZERO)
+    voided = money_field(_("voided"), default=ZERO)
+    refund_reserved = money_field(_("refund asked"), default=ZERO)
+    refunded = money_field(_("refunded"), default=ZERO)
+    on_change = models.CharField(max_length=60, blank=True, help_text="kind of the job that is told of changes")
+    details = models.JSONField(_("details"), default=dict, blank=True, help_text=_("Never a full card number."))
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("payment")
+        verbose_name_plural = _("payments")
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                name="payment_refunds_bounded",
+                condition=Q(
+                    refunded__gte=0,
+                    refunded__lte=F("refund_reserved"),
+                    refund_reserved__lte=F("captured"),
+                    captured__lte=F("capture_reserved"),
+                ),
+            ),
+            models.CheckConstraint(
+                name="payment_captures_bounded",
+                condition=Q(
+                    voided__gte=0,
+                    capture_reserved__lte=F("authorized") - F("voided") + HALF_OF_THE_SMALLEST,
+                    authorized__lte=F("amount"),
+                ),
+            ),
+            models.CheckConstraint(name="payment_of_something", condition=Q(amount__gt=0)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reference} · {self.gateway} · {shown(self.amount, self.currency)}"
+
+    @property
+    def open_to_capture(self) -> Decimal:
+        return self.authorized - self.capture_reserved - self.voided
+
+    @property
+    def refundable(self) -> Decimal:
+        return self.captured - self.refund_reserved
+
+
+class Refund(NeverDeleted):
+    """The decision to give money back; its transactions, one per payment, are how."""
+
+    class Status(models.TextChoices):
+        WAITING = "waiting", _("Waiting")  # not sent yet, or a person must do something
+        PENDING = "pending", _("With the gateway")
+        SUCCEEDED = "succeeded", _("Refunded")
+        FAILED = "failed", _("Failed")
+        PARTLY = "partly", _("Partly refunded")
+
+    reference = models.CharField(_("reference"), max_length=40, db_index=True)
+    store = models.ForeignKey(Store, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("store"))
+    amount = money_field(_("amount"))
+    currency = currency_field(_("currency"))
+    cause = models.CharField(_("cause"), max_length=120, unique=True, help_text=_("The same cause is the same refund."))
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    status = models.CharField(_("status"), max_length=10, choices=Status, default=Status.WAITING)
+    created_at = models.DateTimeField(_("decided"), default=timezone.now, editable=False)
+    settled_at = models.DateTimeField(_("settled"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("refund")
+        verbose_name_plural = _("refunds")
+        ordering = ["-id"]
+        constraints = [models.CheckConstraint(name="refund_of_something", condition=Q(amount__gt=0))]
+
+    def __str__(self) -> str:
+        return f"{self.reference} · {shown(self.amount, self.currency)}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in {self.Status.WAITING, self.Status.PENDING}
+
+
+class Transaction(NeverDeleted):
+    """One movement of money asked of a gateway: the intent, written before anything is sent, kept whatever happens."""
+
+    class Kind(models.TextChoices):
+        AUTHORIZE = "authorize", _("Authorisation")
+        CAPTURE = "capture", _("Capture")
+        VOID = "void", _("Void")
+        REFUND = "refund", _("Refund")
+
+    class Status(models.TextChoices):
+        REQUESTED = "requested", _("Requested")
+        PENDING = "pending", _("With the gateway")
+        UNKNOWN = "unknown", _("Outcome unknown")
+        NEEDS_PERSON = "needs_person", _("Needs a person")
+        SUCCEEDED = "succeeded", _("Succeeded")
+        FAILED = "failed", _("Failed")
+
+    FINAL = (Status.SUCCEEDED.value, Status.FAILED.value)
+
+    payment = models.ForeignKey(Payment, models.PROTECT, related_name="transactions", verbose_name=_("payment"))
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    amount = money_field(_("amount"))
+    key = models.UUIDField(_("key"), unique=True, default=uuid.uuid4, editable=False)
+    round = models.PositiveSmallIntegerField(
+        default=1, editable=False, help_text="goes up with each definite no of the gateway; see gateway_key"
+    )
+    cause = models.CharField(_("cause"), max_length=150, help_text=_("The same cause is the same transaction."))
+    status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.REQUESTED)
+    refund = models.ForeignKey(
+        Refund, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("refund")
+    )
+    gateway_reference = models.CharField(_("reference at the gateway"), max_length=200, blank=True)
+    error = models.CharField(_("error"), max_length=500, blank=True)
+    settled_by = models.CharField(_("settled by"), max_length=150, blank=True, help_text=_("Empty: by the gateway."))
+    created_at = models.DateTimeField(_("requested"), default=timezone.now, editable=False)
+    settled_at = models.DateTimeField(_("settled"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("transaction")
+        verbose_name_plural = _("transactions")
+        ordering = ["-id"]
+        permissions = [("close_transaction", "Can close transactions that a gateway refused")]
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "cause"], name="transaction_cause_once"),
+            models.CheckConstraint(name="transaction_of_something", condition=Q(amount__gt=0)),
+            models.CheckConstraint(
+                name="transaction_refund_has_refund",
+                condition=Q(kind="refund", refund__isnull=False) | (~Q(kind="refund") & Q(refund__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="transaction_final_is_settled",
+                condition=Q(status__in=["succeeded", "failed"], settled_at__isnull=False)
+                | (~Q(status__in=["succeeded", "failed"]) & Q(settled_at__isnull=True)),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["created_at"], name="transaction_open", condition=~Q(status__in=["succeeded", "failed"])
+            ),
+            models.Index(fields=["settled_at"], name="transaction_settled", condition=Q(settled_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.cause}"
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in self.FINAL
+
+    @property
+    def gateway_key(self) -> str:
+        """The idempotency key at the gateway: `key`, and after a definite no one derived from it.
+
+        Gateways answer a key they know with the answer they gave; after a no, a person's new try under the same key
+        would get the same no for ever. Only a definite no starts a new round, never an unknown outcome.
+        """
+        return str(self.key if self.round == 1 else uuid.uuid5(self.key, str(self.round)))
+
+
+class Attempt(NeverDeleted):
+    """One call of a gateway. The row is committed before the call, so that no call is ever forgotten."""
+
+    class Outcome(models.TextChoices):
+        STARTED = "started", _("Started")
+        SUCCEEDED = "succeeded", _("Succeeded")
+        FAILED = "failed", _("Refused by the gateway")
+        PENDING = "pending", _("With the gateway")
+        UNKNOWN = "unknown", _("Outcome unknown")
+        NOT_FOUND = "not_found", _("Did not arrive at the gateway")
+        UNAVAILABLE = "unavailable", _("Gateway not reached")
+        NEEDS_PERSON = "needs_person", _("Needs a person")
+
+    # May have moved money: look it up before anything is sent again.
+    OPEN = (Outcome.STARTED.value, Outcome.PENDING.value, Outcome.UNKNOWN.value)
+
+    transaction = models.ForeignKey(Transaction, models.PROTECT, related_name="attempts", verbose_name=_("transaction"))
+    number = models.PositiveSmallIntegerField(_("number"))
+    key = models.UUIDField(_("key"), editable=False)
+    started_at = models.DateTimeField(_("started"))
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, default=Outcome.STARTED)
+    gateway_reference = models.CharField(_("reference at the gateway"), max_length=200, blank=True)
+    error = models.CharField(_("error"), max_length=500, blank=True)
+
+    class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
+        ordering = ["transaction", "number"]
+        constraints = [models.UniqueConstraint(fields=["transaction", "number"], name="attempt_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.get_outcome_display()}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The demo gateway: an outside system that happens to live in the same database. Only payments.gateways writes it.
+
+
+class DemoGatewayEntry(models.Model):
+    """One line of the demo gateway's books: what it did under a key."""
+
+    class Status(models.TextChoices):
+        SUCCEEDED = "succeeded", _("Succeeded")
+        PENDING = "pending", _("Pending")
+        DECLINED = "declined", _("Declined")
+
+    operation = models.CharField(_("operation"), max_length=10, choices=Transaction.Kind)
+    key = models.CharField(_("key"), max_length=64, unique=True)
+    payment_key = models.CharField(max_length=64, blank=True, db_index=True, help_text="key of the authorisation")
+    amount = money_field(_("amount"))
+    currency = currency_field(_("currency"))
+    status = models.CharField(_("status"), max_length=10, choices=Status)
+    becomes = models.CharField(_("becomes"), max_length=10, choices=Status, blank=True)
+    becomes_at = models.DateTimeField(_("from"), null=True, blank=True)
+    reference = models.CharField(_("reference"), max_length=64, db_index=True)
+    message = models.CharField(_("message"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name = _("entry of the demo gateway")
+        verbose_name_plural = _("entries of the demo gateway")
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.reference
+
+    @property
+    def status_now(self) -> str:
+        """The status, with what has become of it by now."""
+        return self.becomes if self.becomes_at and self.becomes_at <= timezone.now() else self.status
+
+
+class DemoGatewayFault(models.Model):
+    """Something the demo gateway will do wrong, the next so many times."""
+
+    class Operation(models.TextChoices):
+        ANY = "any", _("Any but look-ups")
+        AUTHORIZE = "authorize", _("Authorisation")
+        CAPTURE = "capture", _("Capture")
+        VOID = "void", _("Void")
+        REFUND = "refund", _("Refund")
+        LOOKUP = "lookup", _("Look-up")
+
+    class Behaviour(models.TextChoices):
+        DECLINE = "decline", _("Declines")
+        TIMEOUT_BEFORE = "timeout_before", _("Does not answer, and does not do it")
+        TIMEOUT_AFTER = "timeout_after", _("Does it, but does not answer")
+        ANSWER_TWICE = "answer_twice", _("Gets the request twice")
+        FAIL_LATE = "fail_late", _("Says yes, takes it back later")
+        PENDING = "pending", _("Answers later")
+        UNAVAILABLE = "unavailable", _("Is not there")
+        SLOW = "slow", _("Is slow")
+
+    operation = models.CharField(_("operation"), max_length=10, choices=Operation, default=Operation.ANY)
+    behaviour = models.CharField(_("what goes wrong"), max_length=15, choices=Behaviour)
+    remaining = models.PositiveIntegerField(_("how often"), default=1)
+    seconds = models.PositiveSmallIntegerField(
+        _("seconds"), default=0, help_text=_("How slow; or after how long it answers or takes it back.")
+    )
+
+    class Meta:
+        verbose_name = _("fault of the demo gateway")
+        verbose_name_plural = _("faults of the demo gateway")
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.get_operation_display()}: {self.get_behaviour_display()} × {self.remaining}"

@@ -1,0 +1,97 @@
+"""What all services stand on: the lock, the counters, a transaction's new status and what follows from it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from payments import rules
+from payments.models import Payment, Refund, Transaction
+from payments.rules import COUNTER_NAMES
+from shop import jobs
+from shop.errors import Refused
+
+ZERO = Decimal(0)
+SEND = "payments.send"
+# Gateways forget idempotency keys after 24 hours; what they do not know after this long is not sent again by itself.
+KEY_LIFETIME = timedelta(hours=20)
+
+Kind, Status = Transaction.Kind, Transaction.Status
+
+
+class CurrencyMixed(Refused):
+    code = "payment_currency_mixed"
+    message = _("%(reference)s is paid in %(currency)s; a payment in another currency cannot be added.")
+
+
+def locked(reference: str) -> list[Payment]:
+    return list(Payment.objects.select_for_update(no_key=True).filter(reference=reference).order_by("pk"))
+
+
+def locked_transaction(transaction_id: int) -> tuple[Payment, Transaction]:
+    payment_id = Transaction.objects.values_list("payment_id", flat=True).get(pk=transaction_id)
+    payment = Payment.objects.select_for_update(no_key=True).get(pk=payment_id)
+    return payment, Transaction.objects.select_for_update(no_key=True).get(pk=transaction_id)
+
+
+def promise(payment: Payment, row: Transaction) -> jobs.Promise:
+    key = f"{SEND}:{row.pk}" if row.round == 1 else f"{SEND}:{row.pk}:{row.round}"
+    return jobs.Promise(SEND, key, {"transaction": row.pk}, payment.reference, payment.store_id)
+
+
+def count(payment: Payment, row: Transaction, *, before: str | None) -> None:
+    """Move the payment's counters from what the transaction counted for to what it counts for now."""
+    was = rules.counted(kind=row.kind, status=before, amount=row.amount) if before else {}
+    now = rules.counted(kind=row.kind, status=row.status, amount=row.amount)
+    for name in COUNTER_NAMES:
+        change = now.get(name, ZERO) - was.get(name, ZERO)
+        if change:
+            setattr(payment, name, getattr(payment, name) + change)
+
+
+def move(
+    payment: Payment, row: Transaction, status: str, *, gateway_reference: str = "", error: str = "", by: str = ""
+) -> None:
+    """Write a transaction's new status and what follows from it. Payment and transaction are locked."""
+    before = row.status
+    row.status = status
+    row.settled_at = timezone.now() if row.is_final else None
+    row.gateway_reference = gateway_reference[:200] or row.gateway_reference
+    row.error = "" if status == Status.SUCCEEDED else error
+    row.settled_by = by[:150]
+    row.save(update_fields=["status", "settled_at", "gateway_reference", "error", "settled_by"])
+    if status == before:
+        return
+    count(payment, row, before=before)
+    payment.save(update_fields=COUNTER_NAMES)
+    if row.refund_id:
+        _roll_up(row.refund_id)
+    tell(payment, row)
+
+
+def _roll_up(refund_id: int) -> None:
+    # Two payments of one refund may be settled at once: the second waits here and then sees the first.
+    refund = Refund.objects.select_for_update(no_key=True).get(pk=refund_id)
+    refund.status = rules.refund_status(refund.transactions.values_list("status", flat=True))
+    refund.settled_at = None if refund.is_open else timezone.now()
+    refund.save(update_fields=["status", "settled_at"])
+
+
+def tell(payment: Payment, row: Transaction) -> None:
+    """Promise the job that tells whoever opened the payment. What comes after a gateway's no is new news."""
+    if payment.on_change:
+        key = f"{payment.on_change}:{row.pk}:{row.status}"
+        jobs.enqueue(
+            payment.on_change,
+            key=key if row.round == 1 else f"{key}:{row.round}",
+            args={"transaction": row.pk},
+            reference=payment.reference,
+            store_id=payment.store_id,
+        )
+
+
+def by_hand_reference(note: str) -> str:
+    return f"by hand: {note}"[:200]

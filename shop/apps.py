@@ -1,0 +1,16 @@
+"""App configuration of the kernel, and the admin site in its place."""
+
+from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
+from django.utils.translation import gettext_lazy as _
+
+
+class ShopConfig(AppConfig):
+    default = True
+    name = "shop"
+    verbose_name = _("Desk")
+
+
+class DeskAdminConfig(admin_apps.AdminConfig):
+    default = False
+    default_site = "shop.site.DeskSite"

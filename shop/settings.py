@@ -1,0 +1,222 @@
+"""Settings of the desk: everything that differs between machines comes from the environment."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from shop.env import (
+    broker,
+    cache,
+    database,
+    env,
+    flag,
+    folders,
+    mail_server,
+    one_of,
+    refuse,
+    sender,
+    web_address,
+    whole_number,
+)
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+VAR_DIR.mkdir(parents=True, exist_ok=True)
+
+DEBUG = flag("DEBUG", default=False)
+DEMO = flag("DEMO", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="")
+if not SECRET_KEY:
+    if not (DEBUG or DEMO):
+        raise ImproperlyConfigured("SECRET_KEY is missing; set it to a long random text (or DEMO=yes to try the desk).")
+    SECRET_KEY = "demo-only-key-that-protects-nothing-and-is-refused-outside-demo-mode"  # noqa: S105
+
+SITE_URL = web_address("SITE_URL", "http://localhost:8000")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+if not any(ALLOWED_HOSTS):
+    raise refuse("ALLOWED_HOSTS", "", "desk.example.com,www.desk.example.com")
+CSRF_TRUSTED_ORIGINS = [SITE_URL]
+
+INSTALLED_APPS = [
+    "shop.apps.DeskAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django_fsm",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "shop",
+    "inventory",
+    "payments",
+    "notifications",
+    "orders",
+    "checkout",
+]
+
+MIDDLEWARE = [
+    "shop.health.HealthMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "shop.csp.ContentSecurityPolicyMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "shop.sessions.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "shop.urls"
+WSGI_APPLICATION = "shop.wsgi.application"
+SHOP_TEMPLATES = folders("SHOP_TEMPLATES_DIR")
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # A shop lays its own templates over the desk's: same name, first found.
+        "DIRS": [*SHOP_TEMPLATES, BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": database("DATABASE_URL", default_file=VAR_DIR / "desk.sqlite3")}
+# Shared by all processes of a machine, or of several: rate limits count in it.
+CACHES = {"default": cache("CACHE_URL", folder=VAR_DIR / "cache")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "shop.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("de", _("German")), ("tr", _("Turkish"))]
+LOCALE_PATHS = [BASE_DIR / "shop" / "locale"]
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
+MEDIA_URL = "media/"
+MEDIA_ROOT = VAR_DIR / "media"
+WHITENOISE_USE_FINDERS = True
+
+if env.str("EMAIL_URL", default=""):
+    vars().update(mail_server("EMAIL_URL"))
+elif DEBUG or DEMO:
+    # Mails of the demo are files one can open, not lost words on a terminal.
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = VAR_DIR / "mails"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = sender("DEFAULT_FROM_EMAIL", "Orderdesk <orders@localhost>")
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 60 * 60 * 24 * 14
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+if SITE_URL.startswith("https://"):
+    SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT", default=True)
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 60 * 60 * 24 * 365
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["shop.api.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["shop.api.BoundedJSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "shop.api.Pages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "shop.api.answer_error",
+    # How many proxies stand in front; what further X-Forwarded-For addresses say is not believed.
+    "NUM_PROXIES": whole_number("NUM_PROXIES", 0),
+    "COERCE_DECIMAL_TO_STRING": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Orderdesk API",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = broker("CELERY_BROKER_URL", folder=VAR_DIR / "broker")
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Celery closes the database connection around every task unless told how often it may be reused.
+CELERY_DB_REUSE_MAX = 1000
+CELERY_TIMEZONE = TIME_ZONE
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "shop.drain", "schedule": 5.0, "options": {"expires": 5}},
+    "cancel unpaid orders": {"task": "orders.cancel_unpaid", "schedule": 60.0, "options": {"expires": 60}},
+    "recheck refunds": {"task": "payments.recheck_refunds", "schedule": 24 * 3600.0, "options": {"expires": 3600}},
+    "tidy up": {"task": "shop.tidy_up", "schedule": 3600.0, "options": {"expires": 3600}},
+}
+
+# The desk's own choices, which a shop overrides without forking an app.
+ORDER_EVENT_HANDLER = env.str("ORDER_EVENT_HANDLER", default="orders.processing.EventHandler")
+ORDER_WORKFLOWS = env.list(
+    "ORDER_WORKFLOWS",
+    default=[
+        "orders.workflows.PaymentWorkflow",
+        "orders.workflows.ReviewWorkflow",
+        "orders.workflows.FulfilmentWorkflow",
+        "orders.workflows.CancellationWorkflow",
+    ],
+)
+ORDER_STATUS_STYLE = one_of("ORDER_STATUS_STYLE", "name", ["name", "code"])
+ORDER_UNPAID_AFTER_MINUTES = whole_number("ORDER_UNPAID_AFTER_MINUTES", 60 * 24, least=1)
+# The storefront contract's rules of cancelling: rules.Policy says what may stand in them.
+EXTRA_CANCEL_RULES: dict[str, Any] = {}
+CANCELLATION_FALLBACK_RULES: dict[str, bool] = {}
+COMPLETED_ORDER_MAX_AGE_SECONDS = whole_number("COMPLETED_ORDER_MAX_AGE_SECONDS", 3600, least=1)
+PAYMENT_GATEWAYS = {"manual": "payments.gateways.ManualGateway"}
+if DEMO or DEBUG:
+    PAYMENT_GATEWAYS["demo"] = "payments.gateways.DemoGateway"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # The folder broker has no host, and kombu warns of that once per message.
+    "loggers": {"kombu.connection": {"level": "ERROR"}},
+    "root": {
+        "handlers": ["console"],
+        "level": one_of("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"]),
+    },
+}
