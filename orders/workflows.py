@@ -171,3 +171,48 @@ class CancellationWorkflow(models.Model):
     )
     def complete_cancellation(self) -> None:
         """No unit is left to ship."""
+
+
+def something_left(order: Any) -> bool:
+    return not order.facts.nothing_left
+
+
+class ReinstatementWorkflow(models.Model):
+    """A cancelled order comes back: to where it was, when the cancellation is undone; to its payment, later."""
+
+    class Meta:
+        abstract = True
+
+    @transition(
+        "status",
+        Status.CANCELLED,
+        Status.PAYMENT_WAITING,
+        conditions=[something_left],
+        custom={"admin": False},
+    )
+    def resume_payment_waiting(self) -> None:
+        """Undone or reinstated: the payment is awaited (again)."""
+
+    @transition(
+        "status",
+        Status.CANCELLED,
+        Status.CONFIRMATION_WAITING,
+        conditions=[something_left],
+        custom={"admin": False},
+    )
+    def resume_confirmation_waiting(self) -> None:
+        """The cancellation was undone."""
+
+    @transition("status", Status.CANCELLED, Status.APPROVED, conditions=[something_left], custom={"admin": False})
+    def resume_approved(self) -> None:
+        """The cancellation was undone."""
+
+    @transition("status", Status.CANCELLED, Status.PREPARING, conditions=[something_left], custom={"admin": False})
+    def resume_preparing(self) -> None:
+        """The cancellation was undone."""
+
+    @transition(
+        "status", Status.CANCELLED, Status.READY_FOR_PICKUP, conditions=[something_left], custom={"admin": False}
+    )
+    def resume_ready_for_pickup(self) -> None:
+        """The cancellation was undone."""

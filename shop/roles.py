@@ -2,8 +2,8 @@
 
 Admin            everything, in every store
 Store Manager    everything about orders, stock and money of their own stores
-Fulfilment       prepares, ships, hands over and takes back in their own stores; cancels before preparing has begun
-Customer Service cancels, re-addresses and answers customers, in every store
+Fulfilment       prepares, ships, hands over and takes back in their own stores; cancels, from preparing on with approval
+Customer Service cancels what customers asked to have cancelled, re-addresses and answers customers, in every store
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from orders.models.cancellation import CancellationReason, CancellationRequest
+from orders.models.approvals import Absence, Approval, ApprovalLevel, ApprovalPolicy
+from orders.models.bulk import BulkItem, BulkRun
+from orders.models.cancellation import Cancellation, CancellationReason, CancellationRequest, CancelRule
 from orders.models.events import (
     CommunicationEvent,
     Disposition,
@@ -51,7 +53,15 @@ OrderLine.pipeline = Order.pipeline  # type: ignore[attr-defined]
 
 __all__ = [
     "STATUS_CODES",
+    "Absence",
+    "Approval",
+    "ApprovalLevel",
+    "ApprovalPolicy",
     "BaseOrder",
+    "BulkItem",
+    "BulkRun",
+    "CancelRule",
+    "Cancellation",
     "CancellationReason",
     "CancellationRequest",
     "CaptureMode",

@@ -174,8 +174,8 @@ class CommunicationEvent(ByActor):
     class Meta(ByActor.Meta):
         verbose_name = _("communication event")
         verbose_name_plural = _("communication events")
-        # Two decisions may promise the same message; it is one message and one event.
-        constraints = [models.UniqueConstraint(fields=["message"], name="communication_event_message_once")]
+        # Two decisions may promise the same message; it is one message and one event of each order it speaks of.
+        constraints = [models.UniqueConstraint(fields=["order", "message"], name="communication_event_message_once")]
 
     def __str__(self) -> str:
         return self.event_type

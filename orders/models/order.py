@@ -128,6 +128,7 @@ class BaseOrder(FSMModelMixin, models.Model):
         related_name="orders",
         verbose_name=_("customer"),
     )
+    channel = models.CharField(_("channel"), max_length=30, default="web", help_text=_("Where it was placed."))
     customer_name = models.CharField(_("customer"), max_length=200, blank=True)
     email = models.EmailField(_("e-mail"), blank=True)
     phone = models.CharField(_("phone"), max_length=32, blank=True)
@@ -159,6 +160,10 @@ class BaseOrder(FSMModelMixin, models.Model):
     )
 
     placed_at = models.DateTimeField(_("placed"))
+    # Since when its payment is awaited, where that was not at placement: it was reinstated.
+    payment_awaited_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # While a cancellation can be undone: until then its stock, money and messages wait.
+    undo_until = models.DateTimeField(_("can be undone until"), null=True, blank=True, editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
     idempotency_key = models.CharField(max_length=200, unique=True, null=True, editable=False)
     extra = models.JSONField(default=dict, blank=True, help_text=_("What else the checkout collected."))
@@ -176,7 +181,8 @@ class BaseOrder(FSMModelMixin, models.Model):
             ("charge_order", "Can take and record payments"),
             ("ship_order", "Can ship orders and hand them over"),
             ("cancel_order", "Can cancel orders"),
-            ("cancel_prepared_order", "Can cancel orders that are being prepared"),
+            ("cancel_prepared_order", "Can cancel orders that are being prepared without asking"),
+            ("cancel_for_any_reason", "Can cancel without a customer having asked for it"),
             ("return_order", "Can take back goods"),
             ("refund_order", "Can refund money"),
             ("hold_order", "Can hold and release orders"),
@@ -306,7 +312,8 @@ class BaseOrder(FSMModelMixin, models.Model):
     @property
     def unpaid_deadline(self) -> datetime:
         """When the desk cancels the order if its payment has not come."""
-        return self.placed_at + timedelta(minutes=settings.ORDER_UNPAID_AFTER_MINUTES)
+        since = self.payment_awaited_at or self.placed_at
+        return since + timedelta(minutes=settings.ORDER_UNPAID_AFTER_MINUTES)
 
 
 class OrderDiscount(AppendOnly):

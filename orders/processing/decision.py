@@ -50,12 +50,13 @@ from shop.sql import NumberByPk
 
 MAX_HOPS = 10
 
-# What a shipping event does to a line's counters.
-MOVES: dict[str, str] = {
-    "shipped": "shipped",
-    "delivered": "delivered",
-    "cancelled": "cancelled",
-    "returned": "returned",
+# What a shipping event does to a line's counters: which one, by how much for each unit.
+MOVES: dict[str, tuple[str, int]] = {
+    "shipped": ("shipped", 1),
+    "delivered": ("delivered", 1),
+    "cancelled": ("cancelled", 1),
+    "returned": ("returned", 1),
+    "reinstated": ("cancelled", -1),
 }
 
 VERBS: dict[str, Words] = {
@@ -66,6 +67,14 @@ VERBS: dict[str, Words] = {
     "ship": _("shipped goods"),
     "deliver": _("marked goods as delivered"),
     "cancel": _("cancelled units"),
+    "ask_approval": _("asked for approval of a cancellation"),
+    "approve_cancellation": _("approved a cancellation"),
+    "reject_cancellation": _("rejected a cancellation"),
+    "withdraw_cancellation": _("withdrew a cancellation"),
+    "queue_cancellation": _("asked to cancel during maintenance"),
+    "finish_cancellation": _("completed a cancellation"),
+    "undo_cancellation": _("undid a cancellation"),
+    "reinstate": _("reinstated units"),
     "take_back": _("took back goods"),
     "take_payment": _("took payment"),
     "record_payment": _("recorded a payment"),
@@ -217,8 +226,9 @@ class Decision:
         ]
         ShippingEventQuantity.objects.bulk_create(quantities)
         if code in MOVES:
+            counter, by = MOVES[code]
             for line_id, count in units.items():
-                self.bump(line_id, MOVES[code], count)
+                self.bump(line_id, counter, by * count)
         self.details.setdefault("events", []).append(shipping_record(event, quantities))
         self._after_commit.append(partial(self._send, shipping_event_created, event=event))
         return event

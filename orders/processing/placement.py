@@ -89,6 +89,7 @@ class Placement:
     customer_name: str = ""
     phone: str = ""
     language: str = "en"
+    channel: str = "web"
     discounts: Sequence[Discount] = ()
     shipping_price: Decimal = ZERO
     shipping_method: str = ""
@@ -217,6 +218,7 @@ class Placing(Money):
             email=placement.email,
             phone=placement.phone,
             language=placement.language,
+            channel=placement.channel,
             currency=placement.store.currency,
             prices_include_tax=placement.store.prices_include_tax,
             items_total=sums["items"],

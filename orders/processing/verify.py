@@ -41,8 +41,13 @@ from shop.money import ZERO, first_units, rounded
 
 CHUNK = 500
 
-# counter → the shipping events that move it
-SHIPPING_COUNTERS = {"shipped": "shipped", "delivered": "delivered", "cancelled": "cancelled", "returned": "returned"}
+# counter → the shipping events that raise it, and those that take it back
+SHIPPING_COUNTERS = {
+    "shipped": ("shipped", ""),
+    "delivered": ("delivered", ""),
+    "cancelled": ("cancelled", "reinstated"),
+    "returned": ("returned", ""),
+}
 # counter → the payment events that raise it, and those that take it back
 PAYMENT_COUNTERS = {"charged": ("charged", "declined"), "paid": ("paid", ""), "refunded": ("refunded", "")}
 
@@ -165,7 +170,10 @@ class _Chunk:
     def _units(self, order: Order, lines: list[OrderLine]) -> Iterator[str]:
         """Counters against the events that moved them, and against their bounds."""
         for line in lines:
-            expected = {counter: self.shipped[line.pk, code] for counter, code in SHIPPING_COUNTERS.items()}
+            expected = {
+                counter: self.shipped[line.pk, up] - self.shipped[line.pk, down]
+                for counter, (up, down) in SHIPPING_COUNTERS.items()
+            }
             for counter, (up, down) in PAYMENT_COUNTERS.items():
                 expected[counter] = self.paid[line.pk, up] - self.paid[line.pk, down]
             for counter, units in expected.items():
