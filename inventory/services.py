@@ -43,6 +43,7 @@ class Move:
     quantity: int
     key: str
     note: str = ""
+    reference: str = ""  # empty: that of the call
 
     def __post_init__(self) -> None:
         if self.quantity <= 0:
@@ -383,16 +384,23 @@ def _faults(row: Mapping[str, Any]) -> Iterator[str]:
 # The one way that numbers change
 
 
-def _movement(kind: str, record_id: int, key: str, note: str, deltas: Mapping[str, int]) -> StockMovement:
+def _movement(
+    kind: str, record_id: int, key: str, note: str, deltas: Mapping[str, int], reference: str = ""
+) -> StockMovement:
     columns = {f"{column}_delta": delta for column, delta in deltas.items()}
-    return StockMovement(kind=kind, stock_record_id=record_id, key=key, note=note, **columns)
+    return StockMovement(kind=kind, stock_record_id=record_id, key=key, note=note, reference=reference, **columns)
 
 
 def _movements(kind: str, moves: Iterable[Move], **signs: int) -> list[StockMovement]:
     """Unsaved movements of one kind; `signs` says which columns go up (1) and down (−1)."""
     return [
         _movement(
-            kind, move.stock_record_id, move.key, move.note, {c: sign * move.quantity for c, sign in signs.items()}
+            kind,
+            move.stock_record_id,
+            move.key,
+            move.note,
+            {c: sign * move.quantity for c, sign in signs.items()},
+            move.reference,
         )
         for move in moves
     ]
@@ -431,7 +439,8 @@ def _post(
             for column, delta in totals[record.pk].items():
                 setattr(record, column, getattr(record, column) + delta)
         for movement in fresh:
-            movement.reference, movement.actor_name, movement.created_at = reference, actor_name, as_of
+            movement.reference = movement.reference or reference
+            movement.actor_name, movement.created_at = actor_name, as_of
         StockMovement.objects.bulk_create(fresh)
         _update_alerts(touched, was_low=was_low, as_of=as_of)
     return fresh

@@ -180,12 +180,14 @@ class MessageTemplateAdmin(ActionsAdmin):
         return event_label(template.event)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        names = ", ".join(sorted(services.context_names()))
+        names = services.context_names("customer")
+        staff_names = services.context_names("staff")
         told = gettext_lazy(
             "Written in Django's template language: {{ customer_name }}, {{ total|money:currency }}, "
             "{{ placed_on|day }}. An empty part is taken from the files. To change a part of the page only, begin with "
-            '{%% extends "messages/base.html" %%} and fill its blocks. There are: %(names)s.'
-        ) % {"names": names}
+            '{%% extends "messages/base.html" %%} (to staff: "messages/staff.html") and fill its blocks. '
+            "Mails to customers have: %(names)s. Mails to staff have: %(staff_names)s."
+        ) % {"names": ", ".join(names), "staff_names": ", ".join(staff_names)}
         return [
             (None, {"fields": ["event", "language"]}),
             (gettext_lazy("Template"), {"fields": ["subject", "text", "html"], "description": told}),

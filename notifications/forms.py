@@ -9,7 +9,13 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import services
 from notifications.models import MessageTemplate
+from notifications.rules import Audience
+from shop.errors import Words
 from shop.staff import ActionForm
+
+
+def events_for(audience: Audience) -> list[tuple[str, Words]]:
+    return [(event.code, event.label) for event in services.events() if event.audience == audience]
 
 
 class MessageTemplateForm(forms.ModelForm):
@@ -28,7 +34,8 @@ class MessageTemplateForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if "event" in self.fields:  # absent where the page is read-only
             self.fields["event"] = forms.ChoiceField(
-                label=capfirst(_("event")), choices=[(event.code, event.label) for event in services.events()]
+                label=capfirst(_("event")),
+                choices=[(_("To customers"), events_for("customer")), (_("To staff"), events_for("staff"))],
             )
 
     def clean(self) -> dict[str, Any]:

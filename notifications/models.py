@@ -1,4 +1,4 @@
-"""What notifications store: every message to a customer, and the templates that staff write over the files."""
+"""What notifications store: every message to customers and staff, and the templates that staff write over the files."""
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder

@@ -6,21 +6,26 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict
+from decimal import Decimal
+from typing import Any, Literal, NotRequired, TypedDict
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from shop import money
 from shop.errors import Refused, Words
 
 LONGEST_CAUSE = 100
 LONGEST_RECIPIENT = 254
 LONGEST_SUBJECT = 200
 
+Audience = Literal["customer", "staff"]
+
 
 # ---------------------------------------------------------------------------------------------------------------
-# What a template may know. Amounts are decimal strings without sign ("12.50"), days are ISO dates, and every text that
-# a customer reads is in the customer's language already. Nothing in it is looked up later: it is a snapshot.
+# What a template may know. Amounts are decimal strings without sign ("12.50"), days are ISO dates, times are ISO with
+# their offset, and every text that people read is in their language already. Nothing in it is looked up later: it is a
+# snapshot.
 
 
 class StoreContext(TypedDict):
@@ -54,6 +59,18 @@ class PaymentContext(TypedDict, total=False):
     instructions: str  # for transfers: where to pay to; may have several lines
 
 
+class CancelledOrderContext(TypedDict):
+    """One of several orders that a message tells of."""
+
+    number: str
+    placed_on: str
+    currency: str
+    units: Sequence[UnitsContext]
+    amount: NotRequired[str]  # what goes back
+    refund_destination: NotRequired[str]
+    order_url: NotRequired[str]
+
+
 class OrderContext(TypedDict):
     """What callers of `services.queue_message` hand over, and what every template may use."""
 
@@ -81,6 +98,47 @@ class OrderContext(TypedDict):
     amount: NotRequired[str]  # paid or refunded
     refund_destination: NotRequired[str]  # "Credit card ending in 4242"
     reason: NotRequired[str]
+    whole: NotRequired[bool]  # whether it is about the whole order, not only about `units`
+    contact_channel: NotRequired[str]  # how the customer asked for it: "Telephone"; empty where it has no name
+    contact_at: NotRequired[str]
+    pay_by: NotRequired[str]  # until when `amount` has to be paid
+
+
+class OrdersContext(TypedDict):
+    """Several orders of one customer in one message."""
+
+    customer_name: str
+    store: StoreContext
+    status_label: NotRequired[str]
+    orders: Sequence[CancelledOrderContext]
+    reason: NotRequired[str]
+
+
+class ApprovalContext(TypedDict):
+    """What staff are told of an approval. Nothing in it is about the customer: that stands on the page, behind a login.
+
+    Amounts are texts with their currency, because a bulk run may have several.
+    """
+
+    approver_name: str  # who is to decide; empty where it was decided
+    requester_name: str
+    number: str  # the order's; empty for a bulk run
+    order_count: int
+    store: StoreContext  # only its name is shown; of no store: empty
+    stage: str  # the order's status in words
+    reason: str
+    justification: NotRequired[str]
+    value: str
+    refund: NotRequired[str]  # empty: no money goes back
+    policies: Sequence[str]  # why it is needed
+    url: str  # the approval's page, absolute
+    # Of single events:
+    deadline: NotRequired[str]  # when it is passed on
+    unanswered_by: NotRequired[str]  # who did not answer in time: people, or the name of their level
+    decision: NotRequired[Literal["approved", "rejected"]]
+    decided_by: NotRequired[str]
+    note: NotRequired[str]
+    outcome: NotRequired[str]  # what happened then, in a sentence
 
 
 EMPTY: dict[str, Any] = {
@@ -88,7 +146,10 @@ EMPTY: dict[str, Any] = {
         ("number", "customer_name", "status_label", "placed_on", "subtotal", "discount", "shipping", "tax"), ""
     ),
     **dict.fromkeys(("total", "order_url", "carrier", "tracking_number", "tracking_url", "amount"), ""),
-    **dict.fromkeys(("refund_destination", "reason"), ""),
+    **dict.fromkeys(("refund_destination", "reason", "contact_channel", "contact_at", "pay_by"), ""),
+    "whole": False,
+    "orders": [],
+    "refund_totals": [],
     "currency": "EUR",
     "tax_included": True,
     "lines": [],
@@ -99,12 +160,38 @@ EMPTY: dict[str, Any] = {
 }
 
 
-def completed(context: Mapping[str, Any]) -> dict[str, Any]:
+EMPTY_FOR_STAFF: dict[str, Any] = {
+    **dict.fromkeys(("approver_name", "requester_name", "number", "stage", "reason", "justification", "value"), ""),
+    **dict.fromkeys(("refund", "url", "deadline", "unanswered_by", "decision", "decided_by", "note", "outcome"), ""),
+    "order_count": 1,
+    "policies": [],
+    "store": {"name": "", "address": "", "email": ""},
+}
+
+
+def empty_of(audience: Audience) -> dict[str, Any]:
+    """This will answer every name that a template for customers or for staff may use, each with an empty value."""
+    return EMPTY_FOR_STAFF if audience == "staff" else EMPTY
+
+
+def completed(context: Mapping[str, Any], *, audience: Audience = "customer") -> dict[str, Any]:
     """This will fill what a context leaves out with empty values, so that a template meets no unknown name."""
-    whole = {**EMPTY, **context}
-    for name in ("store", "payment"):
-        whole[name] = {**EMPTY[name], **(context.get(name) or {})}
+    empty = empty_of(audience)
+    whole = {**empty, **context}
+    for name in {"store", "payment"} & set(empty):
+        whole[name] = {**empty[name], **(context.get(name) or {})}
+    if audience == "customer":
+        whole["refund_totals"] = refund_totals(whole["orders"])
     return whole
+
+
+def refund_totals(orders: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """This will add up what goes back for several orders: one total for each currency in which there is any."""
+    sums: dict[str, Decimal] = {}
+    for order in orders:
+        if amount := Decimal(order.get("amount") or 0):
+            sums[order["currency"]] = sums.get(order["currency"], Decimal(0)) + amount
+    return [{"currency": currency, "amount": str(total)} for currency, total in sums.items()]
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -113,20 +200,22 @@ def completed(context: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to an order, and that its customer is told.
+    """Something that happened to an order, and that its customer or somebody of the staff is told.
 
-    code   names the folder of its file templates: templates/messages/<code>/
-    label  what staff call it
-    shows  which of the event-specific names its context has
+    code      names the folder of its file templates: templates/messages/<code>/
+    label     what staff call it
+    shows     which of the event-specific names its context has
+    audience  who is told; staff templates know an ApprovalContext, and nothing of the customer
     """
 
     code: str
     label: Words
     shows: frozenset[str] = frozenset()
+    audience: Audience = "customer"
 
 
-def _event(code: str, label: Words, shows: str = "") -> tuple[str, Event]:
-    return code, Event(code, label, frozenset(shows.split()))
+def _event(code: str, label: Words, shows: str = "", audience: Audience = "customer") -> tuple[str, Event]:
+    return code, Event(code, label, frozenset(shows.split()), audience)
 
 
 # A shop adds its own events here from its AppConfig.ready(), and the three files of each to its templates.
@@ -143,10 +232,23 @@ EVENTS: dict[str, Event] = dict(
         _event("cancellation_rejected", gettext_lazy("Cancellation rejected"), "units reason"),
         _event("order_cancelled", gettext_lazy("Cancelled"), "units amount refund_destination reason"),
         _event("order_partly_cancelled", gettext_lazy("Partly cancelled"), "units amount refund_destination reason"),
+        _event("orders_cancelled", gettext_lazy("Several orders cancelled"), "orders reason"),
+        _event(
+            "cancellation_confirmed",
+            gettext_lazy("Cancelled as the customer asked"),
+            "units amount refund_destination reason whole contact_channel contact_at",
+        ),
+        _event("cancellation_queued", gettext_lazy("Cancellation waits for maintenance"), "units reason"),
+        _event("order_reinstated", gettext_lazy("Cancellation taken back"), "units whole amount pay_by"),
         _event("return_requested", gettext_lazy("Return requested"), "units reason"),
         _event("return_rejected", gettext_lazy("Return rejected"), "units reason"),
         _event("units_returned", gettext_lazy("Return received"), "units amount refund_destination"),
+        _event("recurring_ended", gettext_lazy("Recurring order ended"), "reason"),
         _event("order_refunded", gettext_lazy("Refunded"), "units amount refund_destination reason"),
+        _event("approval_needed", gettext_lazy("Approval needed"), "deadline", "staff"),
+        _event("approval_reminder", gettext_lazy("Reminder of an approval"), "deadline", "staff"),
+        _event("approval_escalated", gettext_lazy("Approval passed on"), "deadline unanswered_by", "staff"),
+        _event("approval_decided", gettext_lazy("Approval decided"), "decision decided_by note outcome", "staff"),
     ]
 )
 
@@ -164,8 +266,11 @@ def sample(event: Event) -> dict[str, Any]:
 
     Names and products have characters that go wrong where escaping or encoding does.
     """
-    kettle = {"name": "Kettle “Ida” 1.7 l", "sku": "KET-17-GR", "quantity": 1, "unit_price": "89.00", "total": "89.00"}
-    cups = {"name": "Cups & saucers <set of 4>", "sku": "CUP-4", "quantity": 2, "unit_price": "24.95", "total": "49.90"}
+    return _sample_of_approval(event) if event.audience == "staff" else _sample_of_order(event)
+
+
+def _sample_of_order(event: Event) -> dict[str, Any]:
+    kettle, cups = _sample_of_goods()
     whole: dict[str, Any] = {
         "number": "1000042",
         "customer_name": "Zoë O’Neill-Weiß",
@@ -183,7 +288,36 @@ def sample(event: Event) -> dict[str, Any]:
         "payment": {"label": _("Credit card ending in 4242"), "status": _("Paid"), "instructions": ""},
         "order_url": "https://shop.example.com/orders/1000042",
     }
-    extra: dict[str, Any] = {
+    extra = _sample_of_extras(kettle, cups)
+    whole |= {name: extra[name] for name in extra if name in event.shows}
+    if event.code in {"order_paid", "payment_failed", "order_cancelled"} or whole.get("whole"):
+        whole["amount"] = whole["total"]
+    if event.code in {"order_delivered", "order_cancelled", "cancellation_queued"} or whole.get("whole"):
+        whole["units"] = [kettle, cups]
+    if event.code in {"orders_cancelled", "cancellation_confirmed"}:
+        whole["status_label"] = _("Cancelled")
+    if event.code == "cancellation_queued":
+        whole["status_label"] = _("Preparing")
+    if event.code == "orders_cancelled":
+        whole["number"] = whole["order_url"] = ""
+    if event.code == "payment_failed":
+        whole["payment"] |= {"status": _("Not paid")}
+    if event.code == "order_reinstated":
+        whole["payment"] = {"label": _("Bank transfer"), "instructions": "Haus & Herd\nDE02 1203 0000 0000 2020 51"}
+    if event.code == "ready_for_pickup":
+        whole["shipping_address"] = [whole["store"]["name"], *whole["store"]["address"].splitlines()]
+    return whole
+
+
+def _sample_of_goods() -> tuple[dict[str, Any], dict[str, Any]]:
+    kettle = {"name": "Kettle “Ida” 1.7 l", "sku": "KET-17-GR", "quantity": 1, "unit_price": "89.00", "total": "89.00"}
+    cups = {"name": "Cups & saucers <set of 4>", "sku": "CUP-4", "quantity": 2, "unit_price": "24.95", "total": "49.90"}
+    return kettle, cups
+
+
+def _sample_of_extras(kettle: dict[str, Any], cups: dict[str, Any]) -> dict[str, Any]:
+    """The names that only some events have."""
+    return {
         "units": [{**cups, "quantity": 1, "total": "24.95"}],
         "carrier": "DHL",
         "tracking_number": "00340434161094042557",
@@ -191,17 +325,56 @@ def sample(event: Event) -> dict[str, Any]:
         "amount": "24.95",
         "refund_destination": _("Credit card ending in 4242"),
         "reason": _("No longer needed"),
+        "whole": True,
+        "contact_channel": _("Telephone"),
+        "contact_at": "2026-11-21T14:30:00+00:00",
+        "pay_by": "2026-11-24T14:30:00+00:00",
+        "orders": [
+            {
+                "number": "1000042",
+                "placed_on": "2026-11-21",
+                "currency": "EUR",
+                "units": [kettle, cups],
+                "amount": "133.80",
+                "refund_destination": _("Credit card ending in 4242"),
+            },
+            {
+                "number": "1000057",
+                "placed_on": "2026-11-22",
+                "currency": "EUR",
+                "units": [cups],
+                "amount": "49.90",
+                "refund_destination": _("Credit card ending in 4242"),
+            },
+        ],
     }
-    whole |= {name: extra[name] for name in extra if name in event.shows}
-    if event.code in {"order_paid", "payment_failed", "order_cancelled"}:
-        whole["amount"] = whole["total"]
-    if event.code in {"order_delivered", "order_cancelled"}:
-        whole["units"] = [kettle, cups]
-    if event.code == "payment_failed":
-        whole["payment"] |= {"status": _("Not paid")}
-    if event.code == "ready_for_pickup":
-        whole["shipping_address"] = [whole["store"]["name"], *whole["store"]["address"].splitlines()]
-    return whole
+
+
+def _sample_of_approval(event: Event) -> dict[str, Any]:
+    amount = money.shown(Decimal("133.80"), "EUR")
+    whole: dict[str, Any] = {
+        "approver_name": "Jürgen Şahin",
+        "requester_name": "Amélie D’Souza",
+        "number": "1000042",
+        "order_count": 1,
+        "store": {"name": "Haus & Herd", "address": "", "email": ""},
+        "stage": _("Preparing"),
+        "reason": _("Out of stock"),
+        "justification": _("The last kettle <Ida> is broken & cannot be ordered again."),
+        "value": amount,
+        "refund": amount,
+        "policies": [_("Being prepared"), _("More than %(amount)s") % {"amount": money.shown(Decimal(100), "EUR")}],
+        "url": "https://shop.example.com/admin/orders/approval/17/change/",
+    }
+    extra: dict[str, Any] = {
+        "deadline": "2026-11-21T18:30:00+00:00",
+        "unanswered_by": _("Store managers"),
+        "decision": "approved",
+        "decided_by": whole["approver_name"],
+        "note": _("Fine. Please offer another kettle."),
+        "outcome": _("The order has been cancelled, and the refund is on its way."),
+    }
+    return whole | {name: extra[name] for name in extra if name in event.shows}
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -23,15 +23,19 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import rules
 from notifications.models import Message, MessageTemplate
-from notifications.rules import Event
+from notifications.rules import ApprovalContext as ApprovalContext
+from notifications.rules import Audience, Event
+from notifications.rules import CancelledOrderContext as CancelledOrderContext
 from notifications.rules import LineContext as LineContext
 from notifications.rules import OrderContext as OrderContext
+from notifications.rules import OrdersContext as OrdersContext
 from notifications.rules import PaymentContext as PaymentContext
 from notifications.rules import StoreContext as StoreContext
 from notifications.rules import UnitsContext as UnitsContext
 from shop import jobs
 from shop.actors import Actor
 from shop.errors import Invalid, Refused
+from shop.together import atomic, insert, is_together
 
 KIND = "notifications.send"
 PARTS = {"subject": "subject.txt", "text": "body.txt", "html": "body.html"}
@@ -63,14 +67,14 @@ def queue_message(
     store_id: int | None,
     recipient: str,
     language: str,
-    context: OrderContext | Mapping[str, Any],
+    context: OrderContext | OrdersContext | ApprovalContext | Mapping[str, Any],
 ) -> Message | None:
     """This will promise an e-mail in the caller's transaction, once for each event, cause and recipient.
 
     cause      what caused it, with its order: "order:17", "shipping_event:88"; at most 100 characters
     reference  the order's number
-    language   the customer's; "de-AT" becomes "de", one that is not offered the desk's own
-    context    see OrderContext: plain values, a snapshot
+    language   the recipient's; "de-AT" becomes "de", one that is not offered the desk's own
+    context    see OrderContext, OrdersContext and (for staff) ApprovalContext: plain values, a snapshot
 
     The same again returns the message there is and adds nothing. An empty recipient (no address known) returns None.
     Raises ValueError for an unknown event, Invalid for an address longer than any can be.
@@ -108,9 +112,8 @@ def queue_messages(drafts: Sequence[Draft]) -> list[Message | None]:
             )
     if not rows:
         return [None for _draft in drafts]
-    with transaction.atomic():
-        Message.objects.bulk_create(rows.values(), ignore_conflicts=True)
-        stored = {message.key: message for message in Message.objects.filter(key__in=rows)}
+    with atomic():
+        stored = _stored(rows)
         jobs.enqueue_many(
             jobs.Promise(KIND, job_key(message.pk), {"message": message.pk}, message.reference, message.store_id)
             for key, message in sorted(stored.items(), key=lambda item: item[1].pk)
@@ -118,6 +121,17 @@ def queue_messages(drafts: Sequence[Draft]) -> list[Message | None]:
             if message.uuid == rows[key].uuid
         )
     return [None if key is None else stored[key] for key in keys]
+
+
+def _stored(rows: Mapping[str, Message]) -> dict[str, Message]:
+    """Write the messages that are not there yet; key → the message that is."""
+    if is_together():
+        # Their causes are new with the decisions that are gathered; were one not, the database would refuse it, and
+        # each decision would be made on its own.
+        insert(rows.values())
+        return dict(rows)
+    insert(rows.values(), ignore_conflicts=True)
+    return {message.key: message for message in Message.objects.filter(key__in=rows)}
 
 
 def job_key(message_id: int) -> str:
@@ -161,7 +175,7 @@ class TemplateBroken(Refused):
 
 
 def events() -> list[Event]:
-    """This will list what customers are told: code and label of each, for choices; samples by `sample_context`."""
+    """This will list what customers and staff are told: code, label and audience; samples by `sample_context`."""
     return list(rules.EVENTS.values())
 
 
@@ -171,9 +185,9 @@ def sample_context(*, event: str, language: str) -> dict[str, Any]:
         return rules.sample(rules.event_of(event))
 
 
-def context_names() -> list[str]:
-    """This will list the names that a template may use."""
-    return sorted(rules.EMPTY)
+def context_names(audience: Audience) -> list[str]:
+    """This will list the names that a template for customers or for staff may use."""
+    return sorted(rules.empty_of(audience))
 
 
 def override_of(*, event: str, language: str) -> MessageTemplate | None:
@@ -196,9 +210,9 @@ def render(
 
     Raises TemplateBroken with part, line and cause.
     """
-    rules.event_of(event)
+    audience = rules.event_of(event).audience
     engine = _engine(Engine.get_default(), strict)
-    values = rules.completed(context)
+    values = rules.completed(context, audience=audience)
     with translation.override(_language(language)):
         values["language"] = translation.get_language()
         made = {

@@ -30,7 +30,8 @@ class SendMessage(jobs.Handler):
     """
 
     label = gettext_lazy("Send an e-mail")
-    what_to_do = gettext_lazy("Write to the customer yourself, then mark as done by hand.")
+    what_happened = gettext_lazy("The customer has not been told.")
+    what_to_do = gettext_lazy("Write to the recipient yourself, then mark as done by hand.")
     schedule = jobs.MESSAGE_SCHEDULE
 
     def perform(self, job: Job) -> Outcome:

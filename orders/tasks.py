@@ -8,10 +8,17 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from orders.models import Cancellation, Order
 from orders.processing import get_event_handler
-from orders.processing.cancelling import unpaid_before
+from orders.processing.approving import DUE, QUEUED, placed_by, promise_queued
+from orders.processing.bulkwork import CANCEL, TELL
+from orders.processing.cancelling import FINISH, unpaid_before
+from orders.processing.documents import ISSUE, MAKE_PDF
+from orders.processing.figures import count_cancellations
 from orders.processing.placement import PAYMENT_CHANGED
-from shop import jobs
+from orders.processing.printing import keep_pdf
+from orders.processing.recurring import PLACE, promise_due
+from shop import jobs, maintenance
 from shop.actors import Actor
 from shop.errors import Refused
 from shop.models import Job
@@ -24,6 +31,7 @@ class PaymentChanged(jobs.Handler):
     """A transaction ended: units are paid, statuses move, money goes back."""
 
     label = _("Follow up on a payment")
+    what_happened = _("The order has not followed what became of its payment.")
     what_to_do = _("Look at the order's payments; try again, or put the order right by hand and note how.")
 
     def settle(self, job: Job, outcome: jobs.Outcome) -> None:
@@ -36,14 +44,162 @@ class ReturnStock(jobs.Handler):
     """Units of a cancellation or return go back into stock."""
 
     label = _("Return goods to stock")
+    what_happened = _("The goods are not back in stock, as far as the desk knows.")
     what_to_do = _("Count the goods on the shelf, adjust the stock, then mark this as done by hand.")
 
     def settle(self, job: Job, outcome: jobs.Outcome) -> None:
-        if outcome.state == "done":
-            get_event_handler(Actor.system()).return_stock(event_id=job.args["event"])
+        if outcome.state != "done":
+            return
+        handler = get_event_handler(Actor.system())
+        if "event" in job.args:
+            handler.return_stock(event_id=job.args["event"])
+        else:
+            handler.return_stock_of_set(event_ids=job.args["events"])
 
     def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
-        get_event_handler(Actor.system(actor_name)).stock_was_returned_by_hand(event_id=job.args["event"])
+        handler = get_event_handler(Actor.system(actor_name))
+        for event_id in job.args.get("events") or [job.args["event"]]:
+            handler.stock_was_returned_by_hand(event_id=event_id)
+
+
+@jobs.handles(PLACE)
+class PlaceRecurring(jobs.Handler):
+    """The next order of a series is due."""
+
+    label = _("Place a recurring order")
+    what_happened = _("The next order of a series was not placed.")
+    what_to_do = _("Mend what is named, then try again. Done by hand leaves this one out; the next comes as planned.")
+
+    def settle(self, job: Job, outcome: jobs.Outcome) -> None:
+        if outcome.state == "done":
+            get_event_handler(Actor.system()).place_due(
+                recurring_id=job.args["recurring"], occurrence=job.args["occurrence"]
+            )
+
+    def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
+        get_event_handler(Actor.system(actor_name)).skip_due(
+            recurring_id=job.args["recurring"], occurrence=job.args["occurrence"], note=note
+        )
+
+
+@shared_task(name="orders.recurring_due")
+def recurring_due() -> None:
+    """Promise the recurring orders that are due."""
+    promise_due(as_of=timezone.now())
+
+
+@jobs.handles(ISSUE)
+class IssueDocuments(jobs.Handler):
+    """A refund has gone out: its credit note is issued, and a note of what went back as credit."""
+
+    label = _("Issue the documents of a refund")
+    what_happened = _("The refund has been made, but it has no credit note.")
+    what_to_do = _("Look at the order's refund; try again, or write the credit note elsewhere and note its number.")
+
+    def settle(self, job: Job, outcome: jobs.Outcome) -> None:
+        if outcome.state == "done":
+            get_event_handler(Actor.system()).issue_refund_documents(refund_id=job.args["refund"])
+
+
+@jobs.handles(MAKE_PDF)
+class MakePdf(jobs.Handler):
+    """A document's PDF is made and kept. Twice makes one."""
+
+    label = _("Make a document's PDF")
+    what_happened = _("The document can be printed from its page, but has no PDF.")
+    what_to_do = _("Install the extra “pdf” (WeasyPrint) and try again, or print the page.")
+
+    def perform(self, job: Job) -> jobs.Outcome:
+        keep_pdf(job.args["document"])
+        return jobs.done()
+
+
+@jobs.handles(FINISH)
+class FinishCancellation(jobs.Handler):
+    """The time to undo a cancellation is over: its stock, money and messages follow."""
+
+    label = _("Complete a cancellation")
+    what_to_do = _("Try again. If it keeps failing, open the order and use “Complete now”.")
+
+    def settle(self, job: Job, outcome: jobs.Outcome) -> None:
+        if outcome.state == "done":
+            get_event_handler(Actor.system()).finish_cancellation(cancellation=job.args["cancellation"])
+
+
+@jobs.handles(DUE)
+class ApprovalDue(jobs.Handler):
+    """Nobody has decided an approval yet: remind them, ask the next level, or tell the inbox."""
+
+    label = _("Have a cancellation approved")
+    what_to_do = _("Find somebody who may decide it, or name who decides in their place; then it leaves this list.")
+    due_after = timedelta(hours=4)
+
+    def settle(self, job: Job, outcome: jobs.Outcome) -> None:
+        if outcome.state == "done":
+            get_event_handler(Actor.system()).approval_due(approval=job.args["approval"])
+
+
+@jobs.handles(QUEUED)
+class CancelQueued(jobs.Handler):
+    """What was asked for during maintenance is done, or answered, with the rights of the one who asked."""
+
+    label = _("Cancel what was asked for during maintenance")
+    what_to_do = _("Open the order and cancel it there, or reject the request; then mark this as done by hand.")
+
+    def settle(self, job: Job, outcome: jobs.Outcome) -> None:
+        if outcome.state != "done":
+            return
+        if "order" in job.args:
+            order = Order.objects.select_related("customer").get(pk=job.args["order"])
+            actor = Actor.customer(order.customer) if order.customer else Actor.guest(order.email)
+            get_event_handler(actor).answer_queued_requests(number=order.number or "")
+            return
+        row = Cancellation.objects.select_related("requested_by", "order").get(uuid=job.args["cancellation"])
+        get_event_handler(placed_by(row)).cancel_queued(cancellation=str(row.uuid))
+
+    def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
+        rows = Cancellation.objects.filter(uuid=job.args.get("cancellation"), status=Cancellation.Status.QUEUED)
+        rows.update(status=Cancellation.Status.OUTDATED, outcome=f"{actor_name}: {note}")
+
+
+@jobs.handles(CANCEL)
+class CancelInBulk(jobs.Handler):
+    """A part of a bulk run is cancelled, each order with what became of it."""
+
+    label = _("Cancel a part of many orders")
+    what_happened = _("Some orders of a bulk cancellation have not been cancelled yet; nothing is half done.")
+    what_to_do = _("Try again. Done by hand leaves out what still waits of this part.")
+
+    def settle(self, job: Job, outcome: jobs.Outcome) -> None:
+        if outcome.state == "done":
+            a = job.args
+            get_event_handler(Actor.system()).work_off_bulk(
+                run_id=a["run"], round=a["round"], first=a["first"], last=a["last"], trial=a["trial"]
+            )
+
+    def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
+        get_event_handler(Actor.system(actor_name)).give_up_part(
+            run_id=job.args["run"], first=job.args["first"], last=job.args["last"], note=f"{actor_name}: {note}"
+        )
+
+
+@jobs.handles(TELL)
+class TellOfBulk(jobs.Handler):
+    """Customers with several orders in a bulk run get one message about all of them."""
+
+    label = _("Tell customers of several cancelled orders")
+    what_happened = _("The orders are cancelled, but some customers have not been told.")
+
+    def settle(self, job: Job, outcome: jobs.Outcome) -> None:
+        if outcome.state == "done":
+            get_event_handler(Actor.system()).tell_bulk(run_id=job.args["run"])
+
+
+@shared_task(name="orders.work_off_queue")
+def work_off_queue() -> None:
+    """Promise the work that was queued during maintenance, once it is over."""
+    if maintenance.current() is None:
+        promise_queued()
 
 
 @shared_task(name="orders.cancel_unpaid")
@@ -58,3 +214,9 @@ def cancel_unpaid() -> None:
             logger.warning("Unpaid order %s was not cancelled: %s", number, no)
         except Exception:  # one broken order must not keep the stock of all others
             logger.exception("Unpaid order %s could not be cancelled", number)
+
+
+@shared_task(name="orders.count_cancellations")
+def count_new_cancellations() -> None:
+    """Bring the figures of cancellations up to date."""
+    count_cancellations(as_of=timezone.now())

@@ -5,7 +5,18 @@ from django.urls import path
 from orders.api.account import CsrfView, CurrentUserView, LoginView, LogoutView
 from orders.api.cancelling import CancelView
 from orders.api.completed import CompletedView
+from orders.api.deciding import (
+    ActionsView,
+    ApprovalsView,
+    ApproveView,
+    CancelOrderView,
+    CancelPlanView,
+    ReinstateView,
+    RejectView,
+    UndoView,
+)
 from orders.api.own_orders import OrderListView, OrderView, ReasonsView, TrackingView
+from orders.api.recurring import EndRecurringView, RecurringListView
 
 app_name = "orders"
 
@@ -21,6 +32,16 @@ urlpatterns = [
     path("users/orders/anonymous/", TrackingView.as_view(), name="tracking"),
     path("users/orders/<str:pk>/", OrderView.as_view(), name="detail"),
     path("orders/completed/<str:signed>/", CompletedView.as_view(), name="completed"),
+    path("api/v1/recurring-orders/", RecurringListView.as_view(), name="recurring"),
+    path("api/v1/recurring-orders/<uuid:uuid>/end/", EndRecurringView.as_view(), name="end-recurring"),
     # orders/address_change/ is checkout's: it reads the address book.
+    path("orders/<str:number>/actions/", ActionsView.as_view(), name="actions"),
+    path("orders/<str:number>/cancel/plan/", CancelPlanView.as_view(), name="cancel-plan"),
+    path("api/v1/orders/<str:number>/cancel/", CancelOrderView.as_view(), name="cancel-by-staff"),
+    path("api/v1/orders/<str:number>/undo/", UndoView.as_view(), name="undo"),
+    path("api/v1/orders/<str:number>/reinstate/", ReinstateView.as_view(), name="reinstate"),
+    path("api/v1/approvals/", ApprovalsView.as_view(), name="approvals"),
+    path("api/v1/approvals/<uuid:uuid>/approve/", ApproveView.as_view(), name="approve-cancellation"),
+    path("api/v1/approvals/<uuid:uuid>/reject/", RejectView.as_view(), name="reject-cancellation"),
     path("orders/<str:number>/cancel/", CancelView.as_view(), name="cancel"),
 ]

@@ -1,7 +1,9 @@
-"""What staff see of payments: payments and refunds to read, transactions to close, and the demo gateway to upset."""
+"""What staff see of payments: payments, refunds and transactions, customers' credit, the demo gateway's faults."""
 
 from __future__ import annotations
 
+import uuid
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -18,7 +20,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from payments import services
-from payments.models import Attempt, DemoGatewayEntry, DemoGatewayFault, Payment, Refund, Transaction
+from payments.models import (
+    Attempt,
+    CreditAccount,
+    CreditEntry,
+    DemoGatewayEntry,
+    DemoGatewayFault,
+    Payment,
+    Refund,
+    Transaction,
+)
+from payments.services import credit
 from shop.actors import Actor
 from shop.errors import Refused
 from shop.money import shown
@@ -209,6 +221,144 @@ class RefundAdmin(ReadOnlyActionsAdmin):
     @admin.display(description=gettext_lazy("amount"), ordering="amount")
     def amount_shown(self, refund: Refund) -> str:
         return shown(refund.amount, refund.currency)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Store credit and loyalty points
+
+
+class CreditForm(ActionForm):
+    """An amount of money, and why."""
+
+    amount = forms.DecimalField(label=gettext_lazy("Amount"), max_digits=12, decimal_places=3)
+    note = forms.CharField(label=gettext_lazy("Reason"), max_length=500, widget=forms.Textarea(attrs={"rows": 2}))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["amount"].help_text = _("In %(currency)s.") % {"currency": self.obj.currency}
+        if self.obj.kind == CreditAccount.Kind.LOYALTY:
+            unit = credit.credit_shown(Decimal(1), self.obj.currency, self.obj.kind)
+            self.fields["amount"].help_text = _("In %(currency)s: %(unit)s.") % {
+                "currency": self.obj.currency,
+                "unit": unit,
+            }
+
+
+class GrantForm(CreditForm):
+    expires_at = forms.DateTimeField(
+        label=gettext_lazy("Expires"),
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        help_text=gettext_lazy("Empty: never."),
+    )
+
+
+class AdjustForm(CreditForm):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        more = _("More than zero adds, less than zero takes away.")
+        self.fields["amount"].help_text = f"{self.fields['amount'].help_text} {more}"
+
+
+def _grant(account: CreditAccount, actor: Actor, data: dict[str, Any]) -> str:
+    credit.grant(
+        owner_id=account.owner_id,
+        currency=account.currency,
+        kind=account.kind,
+        amount=data["amount"],
+        expires_at=data["expires_at"],
+        key=f"grant:{account.pk}:{data['once'] or uuid.uuid4()}",
+        note=data["note"],
+        actor_name=actor.name,
+        as_of=timezone.now(),
+    )
+    return _("%(amount)s granted.") % {"amount": credit.credit_shown(data["amount"], account.currency, account.kind)}
+
+
+def _adjust(account: CreditAccount, actor: Actor, data: dict[str, Any]) -> str:
+    credit.adjust(
+        account_id=account.pk,
+        amount=data["amount"],
+        key=f"adjust:{account.pk}:{data['once'] or uuid.uuid4()}",
+        note=data["note"],
+        actor_name=actor.name,
+        as_of=timezone.now(),
+    )
+    return _("Adjusted by %(amount)s.") % {
+        "amount": credit.credit_shown(data["amount"], account.currency, account.kind)
+    }
+
+
+class CreditEntryInline(ReadOnlyInline):
+    model = CreditEntry
+    ordering = ["-pk"]
+    show_change_link = False
+    verbose_name_plural = gettext_lazy("ledger")
+    fields = ["created_at", "kind", "amount_shown", "held_shown", "reference", "expires_at", "note", "actor_name"]
+    readonly_fields = ["amount_shown", "held_shown"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related("account")
+
+    @admin.display(description=gettext_lazy("amount"))
+    def amount_shown(self, entry: CreditEntry) -> str:
+        return shown(entry.amount, entry.account.currency) if entry.amount else ""
+
+    @admin.display(description=gettext_lazy("held"))
+    def held_shown(self, entry: CreditEntry) -> str:
+        return shown(entry.held_amount, entry.account.currency) if entry.held_amount else ""
+
+
+@admin.register(CreditAccount)
+class CreditAccountAdmin(ReadOnlyActionsAdmin):
+    """What a customer has of store credit or points, and why. It is spent in any store that sells in its currency."""
+
+    list_display = ["owner", "kind", "balance_shown", "held_shown", "currency"]
+    list_filter = ["kind", "currency"]
+    list_select_related = ["owner"]
+    search_fields = ["owner__email", "owner__first_name", "owner__last_name", "entries__reference"]
+    search_help_text = gettext_lazy("Customer's name or e-mail address, or an order number.")
+    autocomplete_fields = ["owner"]
+    fields = ["owner", ("kind", "currency"), ("balance_shown", "held_shown")]
+    readonly_fields = ["balance_shown", "held_shown"]
+    inlines = [CreditEntryInline]
+    desk_actions = [
+        Action(
+            name="grant",
+            label=gettext_lazy("Grant"),
+            act=_grant,
+            permission="payments.adjust_credit",
+            form=GrantForm,
+            primary=True,
+            description=gettext_lazy("The customer can spend it at once."),
+        ),
+        Action(
+            name="adjust",
+            label=gettext_lazy("Adjust"),
+            act=_adjust,
+            permission="payments.adjust_credit",
+            form=AdjustForm,
+            description=gettext_lazy("Puts right a mistake. What is held for orders is not touched."),
+        ),
+    ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A first grant needs an account; it is opened empty."""
+        return request.user.has_perm("payments.adjust_credit")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields if obj else ["owner", "kind", "currency"]
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        return self.inlines if obj else []
+
+    @admin.display(description=gettext_lazy("balance"), ordering="balance")
+    def balance_shown(self, account: CreditAccount) -> str:
+        return credit.credit_shown(account.balance, account.currency, account.kind)
+
+    @admin.display(description=gettext_lazy("held for orders"), ordering="held")
+    def held_shown(self, account: CreditAccount) -> str:
+        return shown(account.held, account.currency)
 
 
 class DemoGatewayFaultAdmin(ModelAdmin):

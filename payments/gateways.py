@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from payments.models import DemoGatewayEntry, DemoGatewayFault
-from shop.errors import Refused
+from shop.errors import Refused, Words
 from shop.money import shown
 
 
@@ -69,6 +69,10 @@ class Gateway(Protocol):
 
     Whatever it sends must carry `request.key`. Where a gateway cannot look a key up, `lookup` raises Refused with what
     a person should check there; answering None for "I do not know" would send money twice.
+
+    takes_money_online  it is asked over the network; if not, staff record receipts
+    is_credit           optional: it spends and restores what the shop owes the customer, not money
+    label               optional: its name in words, as the place that a refund goes to
     """
 
     takes_money_online: ClassVar[bool]
@@ -95,6 +99,19 @@ def get_gateway(code: str) -> Gateway:
         raise UnknownGateway(params={"code": code, "codes": ", ".join(sorted(settings.PAYMENT_GATEWAYS)) or "–"})
     gateway: Gateway = import_string(path)()
     return gateway
+
+
+def is_credit(code: str) -> bool:
+    """This will say whether a gateway spends store credit or loyalty points; one that is gone does not."""
+    return code in settings.PAYMENT_GATEWAYS and bool(getattr(get_gateway(code), "is_credit", False))
+
+
+def gateway_label(code: str) -> str:
+    """This will name a gateway in words, such as “Loyalty points”; by its code where it has no label or is gone."""
+    try:
+        return str(getattr(get_gateway(code), "label", "") or code)
+    except UnknownGateway:
+        return code
 
 
 def check_gateways(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -140,6 +157,7 @@ class ManualGateway:
     """
 
     takes_money_online: ClassVar[bool] = False
+    label: ClassVar[Words] = gettext_lazy("Transfer or cash")
 
     def authorize(self, request: GatewayRequest) -> GatewayResult:
         return GatewayResult(status="needs_person", message=_("Record the receipt when the money has arrived."))
@@ -182,6 +200,7 @@ class DemoGateway:
     """
 
     takes_money_online: ClassVar[bool] = True
+    label: ClassVar[Words] = gettext_lazy("Card")
 
     def authorize(self, request: GatewayRequest) -> GatewayResult:
         return self._answer("authorize", request)

@@ -1,4 +1,4 @@
-"""What workers do for payments: send a transaction to its gateway, and ask later whether refunds really arrived.
+"""What workers do for payments: send a transaction to its gateway, ask later whether refunds arrived, expire credit.
 
 A process may be killed at any instruction. Where, and what happens then:
 
@@ -15,6 +15,7 @@ And where two workers send at once, because one lost its lease: both use the sam
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +32,7 @@ from payments.gateways import (
     GatewayResult,
     GatewayTimeout,
     GatewayUnavailable,
+    UnknownGateway,
     get_gateway,
 )
 from payments.models import Attempt, Transaction
@@ -51,11 +53,13 @@ class Send(jobs.Handler):
     """Bring a transaction to its end at the gateway: exactly one movement of money, however often this runs."""
 
     label = gettext_lazy("Move money")
+    what_happened = gettext_lazy("The money has not moved, as far as the desk knows.")
     what_to_do = gettext_lazy(
         "See what the gateway says about it. Try again (the same money is never moved twice), do it by hand and say so "
         "here, or close the transaction as failed under Payments › Transactions."
     )
     schedule = jobs.GATEWAY_SCHEDULE
+    due_after = timedelta(hours=4)
 
     def perform(self, job: Job) -> jobs.Outcome:
         row = Transaction.objects.select_related("payment").filter(pk=job.args["transaction"]).first()
@@ -114,6 +118,20 @@ class Send(jobs.Handler):
     def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
         services.settle_by_hand(transaction_id=job.args["transaction"], note=note, actor_name=actor_name)
 
+    def only_by_hand(self, rows: Sequence[Job]) -> frozenset[int]:
+        """Those of a gateway that is a person: trying again only says once more what to transfer."""
+        wanted = {row.args.get("transaction") for row in rows}
+        gateways = dict(Transaction.objects.filter(pk__in=wanted).values_list("pk", "payment__gateway"))
+        by_hand = {code for code in set(gateways.values()) if _is_a_person(code)}
+        return frozenset(row.pk for row in rows if gateways.get(row.args.get("transaction")) in by_hand)
+
+
+def _is_a_person(gateway: str) -> bool:
+    try:
+        return not services.takes_money_online(gateway=gateway)
+    except UnknownGateway:
+        return False  # once it is set up again, trying again is right
+
 
 def _request(row: Transaction, *, key: str) -> GatewayRequest:
     """What to ask of the gateway; captures, voids and refunds name its authorisation."""
@@ -165,3 +183,9 @@ def recheck_refunds() -> None:
             continue
         if found and found.status == "declined":
             services.refund_failed_late(transaction_id=row.pk, key=row.gateway_key, error=found.message or found.code)
+
+
+@shared_task(name="payments.expire_credit")
+def expire_credit() -> None:
+    """Take off customers' accounts what has expired; run it nightly. Losing a run loses nothing."""
+    services.credit.expire_all(as_of=timezone.now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
 
 from shop.errors import NotAllowed
@@ -91,3 +92,19 @@ class Actor:
         """Raise NotAllowed unless the actor holds the permission in the store."""
         if not self.may(permission, store_id=store_id):
             raise NotAllowed
+
+
+def staff_who_may(permission: str, *, store_id: int | None) -> QuerySet[User]:
+    """This will find the active staff who hold a permission and work in a store; None: those who work in all stores.
+
+    Superusers are among them, as they may do everything.
+    """
+    everywhere = Q(is_superuser=True) | Q(pk__in=User.objects.with_perm(ALL_STORES).values("pk"))
+    here = (
+        everywhere
+        if store_id is None
+        else everywhere | Q(pk__in=Store.staff.through.objects.filter(store=store_id).values("user"))
+    )
+    return (
+        User.objects.with_perm(permission).filter(here, is_staff=True).order_by("first_name", "last_name", "username")
+    )

@@ -92,7 +92,8 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
             body["max_quantity"] = [str(error.max_quantity)]
         if error.deadline:
             body["deadline"] = [error.deadline.isoformat()]
-        return Response(body, status=error.http_status)
+        wait = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        return Response(body, status=error.http_status, headers=wait)
     if isinstance(error, Http404):
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):

@@ -12,9 +12,11 @@ from django.db.models import Count
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from inventory.models import StockAlert
 from orders.models import CancellationRequest, Hold, Order, Status
+from orders.processing.approving import decidable
 from shop import jobs
 from shop.actors import Actor
 from shop.errors import Words
@@ -95,9 +97,10 @@ class Figures:
         return not any(card.count for card in self.cards if card.tone == "act")
 
 
-def figures(*, actor: Actor, inbox: int, as_of: datetime, urls: Mapping[str, str]) -> Figures:
+def figures(*, actor: Actor, inbox: int, overdue: int, as_of: datetime, urls: Mapping[str, str]) -> Figures:
     """This will read the dashboard's figures, of the actor's stores, in a constant number of queries.
 
+    inbox, overdue  jobs that need a person, and how many of them should have been dealt with by now
     urls  table → address of its list, for the tables that the actor may see; a figure without a list is left out
     """
     cards: list[Card] = []
@@ -107,12 +110,10 @@ def figures(*, actor: Actor, inbox: int, as_of: datetime, urls: Mapping[str, str
         today, graph = _today(actor, as_of), chart(counts=_per_day(actor, as_of), until=timezone.localdate(as_of))
     if url := urls.get("orders.CancellationRequest"):
         cards.append(_requests(actor, url))
+    if url := urls.get("orders.Approval"):
+        cards.append(_approvals(actor, url, as_of))
     if url := urls.get("shop.Job"):
-        cards.append(
-            Card(
-                key="inbox", label=_("Inbox"), hint=_("Work that went wrong and needs a decision"), count=inbox, url=url
-            )
-        )
+        cards.append(_inbox(inbox, overdue, url))
     if url := urls.get("inventory.StockAlert"):
         cards.append(_low_stock(actor, url))
     backlog = jobs.backlog(as_of=as_of)
@@ -149,6 +150,12 @@ def _order_cards(actor: Actor, url: str) -> Iterator[Card]:
     )
 
 
+def _inbox(count: int, overdue: int, url: str) -> Card:
+    late = ngettext("%(count)d of them is overdue", "%(count)d of them are overdue", overdue) % {"count": overdue}
+    hint = late if overdue else _("Work that went wrong and needs a decision")
+    return Card(key="inbox", label=_("Inbox"), hint=hint, count=count, url=url)
+
+
 def _requests(actor: Actor, url: str) -> Card:
     status = CancellationRequest.Status.OPEN
     rows = CancellationRequest.objects.filter(status=status)
@@ -160,6 +167,16 @@ def _requests(actor: Actor, url: str) -> Card:
         hint=_("Cancellations and returns to decide"),
         count=rows.count(),
         url=f"{url}?status__exact={status}",
+    )
+
+
+def _approvals(actor: Actor, url: str, as_of: datetime) -> Card:
+    return Card(
+        key="approvals",
+        label=_("Approvals for me"),
+        hint=_("Colleagues wait for your agreement"),
+        count=decidable(actor, as_of=as_of).count(),
+        url=f"{url}?whose=mine",
     )
 
 

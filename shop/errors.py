@@ -27,11 +27,13 @@ class Refused(Exception):
     deadline     until when it was or will be possible, if time decides
     max_quantity how many units would have been possible, if the number was the reason
     field        the name of the input at fault, if one is ("lines.0.quantity")
+    retry_after  seconds after which the same request may be done, if waiting is all it takes
     """
 
     code: str = "refused"
     message: Words = _("This is not possible.")
     http_status: int = 409
+    retry_after: int | None = None
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ from kombu.exceptions import OperationalError
 from shop.celery import app
 from shop.errors import Refused, Words
 from shop.models import Job
+from shop.together import insert
 
 logger = logging.getLogger(__name__)
 
@@ -95,11 +96,16 @@ class Handler:
     settle   inside one transaction with the job's own state change: the domain's writes. It is called once for every
              finished attempt whose lease still holds, with the outcome, whatever that is. It may raise Refused, which
              sends the job to the needs-attention list with the refusal's words.
+
+    what_happened, what_to_do  plain words for the person who finds the job in the inbox
+    due_after                  how long they have, from when it came there
     """
 
     label: Words = ""
+    what_happened: Words = _("The desk could not do this by itself.")
     what_to_do: Words = _("Try again; if it keeps failing, do it by hand and note what you did.")
     schedule: Sequence[int] = DATABASE_SCHEDULE
+    due_after: timedelta = timedelta(days=1)
 
     def perform(self, job: Job) -> Outcome:
         return done()
@@ -109,6 +115,10 @@ class Handler:
 
     def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
         """A person did the work outside the desk; write what follows for the books. In the job's transaction."""
+
+    def only_by_hand(self, rows: Sequence[Job]) -> frozenset[int]:
+        """Which of these jobs (ids) trying again cannot help. Asked once for a whole list, so read all rows at once."""
+        return frozenset()
 
 
 H = TypeVar("H", bound=Handler)
@@ -139,6 +149,21 @@ def handler_of(kind: str) -> Handler:
 
 def kinds() -> list[str]:
     return sorted(_handlers)
+
+
+def only_by_hand(rows: Iterable[Job]) -> frozenset[int]:
+    """This will tell which of some jobs (ids) only a person can do: for each kind, its handler says so."""
+    by_kind: dict[str, list[Job]] = {}
+    for row in rows:
+        by_kind.setdefault(row.kind, []).append(row)
+    return frozenset(
+        pk for kind, same in by_kind.items() if kind in _handlers for pk in _handlers[kind].only_by_hand(same)
+    )
+
+
+def _due_at(kind: str, as_of: datetime) -> datetime:
+    """By when a person is to have dealt with a job that comes into the inbox now."""
+    return as_of + _handlers.get(kind, Handler()).due_after
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -195,9 +220,21 @@ def enqueue_many(promises: Iterable[Promise]) -> None:
     ]
     if not rows:
         return
-    Job.objects.bulk_create(rows, ignore_conflicts=True, batch_size=500)
+    insert(rows, ignore_conflicts=True)
     if any(row.run_at <= now for row in rows):
         _nudge_on_commit()
+
+
+def call_off(keys: Sequence[str] = (), *, prefix: str = "", note: str) -> None:
+    """Close promised jobs that are no longer needed, in the current transaction; one that runs just now is left.
+
+    Its settle asks the domain again, under the domain's lock, and finds nothing to do.
+    keys    of the jobs, or
+    prefix  what their keys begin with
+    """
+    which = Q(key__startswith=prefix) if prefix else Q(key__in=keys)
+    open_ones = Job.objects.filter(which, state__in=[Job.State.WAITING, Job.State.NEEDS_ATTENTION])
+    open_ones.update(state=Job.State.DONE, done_at=timezone.now(), resolved_note=note, due_at=None)
 
 
 def _nudge_on_commit() -> None:
@@ -249,9 +286,11 @@ def claim(*, as_of: datetime, key: str | None = None) -> Job | None:
         token = uuid.uuid4()
         with transaction.atomic():
             rows = Job.objects.filter(due) if key is None else Job.objects.filter(due, key=key)
-            pk = rows.order_by("run_at", "pk").select_for_update(skip_locked=True).values_list("pk", flat=True).first()
-            if pk is None:
+            rows = rows.order_by("run_at", "pk").select_for_update(skip_locked=True)
+            found = rows.values_list("pk", "kind").first()
+            if found is None:
                 return None
+            pk, kind = found
             Job.objects.filter(due, pk=pk).update(
                 state=Case(When(used_up, then=Value(Job.State.NEEDS_ATTENTION)), default=Value(Job.State.RUNNING)),
                 lease_until=Case(When(used_up, then=None), default=Value(as_of + LEASE)),
@@ -261,6 +300,7 @@ def claim(*, as_of: datetime, key: str | None = None) -> Job | None:
                     default=F("last_error"),
                 ),
                 attempts=Case(When(used_up, then=F("attempts")), default=F("attempts") + 1),
+                due_at=Case(When(used_up, then=Value(_due_at(kind, as_of))), default=None),
             )
             job = Job.objects.get(pk=pk)
         if job.lease_token == token:
@@ -322,6 +362,7 @@ def _write_state(job: Job, outcome: Outcome, *, as_of: datetime) -> None:
         lease_until=None,
         lease_token=None,
         done_at=as_of if state == Job.State.DONE else None,
+        due_at=_due_at(job.kind, as_of) if state == Job.State.NEEDS_ATTENTION else None,
         last_error="" if state == Job.State.DONE else outcome.error,
         # Once an outcome is unknown it stays so until an attempt has cleared it up.
         outcome_unknown=outcome.state == "unknown" or (job.outcome_unknown and outcome.state == "retry"),
@@ -397,11 +438,36 @@ class JobGone(Refused):
     message = _("This job is no longer waiting for a person.")
 
 
+class JobTaken(Refused):
+    code = "job_taken"
+    message = _("In the meantime it became the work of %(owner)s.")
+
+
+def give(job_id: int, *, owner_id: int, instead_of: int | None) -> None:
+    """Make somebody the owner of a job that needs attention. Raises JobGone, or JobTaken where others were faster.
+
+    owner_id    who may handle the job: the caller sees to that
+    instead_of  the owner that the person who decides this has seen, or None for nobody
+    """
+    waiting = Job.objects.filter(pk=job_id, state=Job.State.NEEDS_ATTENTION)
+    if waiting.filter(owner=instead_of).update(owner=owner_id):
+        return
+    job = waiting.select_related("owner").first()
+    if job is None:
+        raise JobGone
+    if job.owner_id != owner_id:
+        owner = job.owner.get_full_name() or job.owner.get_username() if job.owner else _("nobody")
+        raise JobTaken(params={"owner": owner})
+
+
 def retry_by_hand(job_id: int) -> None:
-    """Give a job that needs attention a fresh set of attempts, under the same key. Raises JobGone."""
+    """Give a job that needs attention a fresh set of attempts, under the same key. Raises JobGone.
+
+    Its owner stays: should it come back, it comes back to them.
+    """
     with transaction.atomic():
         written = Job.objects.filter(pk=job_id, state=Job.State.NEEDS_ATTENTION).update(
-            state=Job.State.WAITING, attempts=0, run_at=timezone.now()
+            state=Job.State.WAITING, attempts=0, run_at=timezone.now(), due_at=None
         )
         if not written:
             raise JobGone
@@ -419,6 +485,7 @@ def finish_by_hand(job_id: int, *, user_id: int | None, actor_name: str, note: s
         Job.objects.filter(pk=job.pk).update(
             state=Job.State.DONE,
             done_at=timezone.now(),
+            due_at=None,
             resolved_by_id=user_id,
             resolved_note=note,
             outcome_unknown=False,

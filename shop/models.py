@@ -1,4 +1,4 @@
-"""What the kernel stores: people, stores, promised work (Job) and answered requests (IdempotencyKey)."""
+"""What the kernel stores: people, stores, promised work (Job), maintenance, answered requests (IdempotencyKey)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 
 
@@ -104,6 +106,18 @@ class Job(models.Model):
     outcome_unknown = models.BooleanField(_("outcome unknown"), default=False)
     last_error = models.CharField(_("last error"), max_length=500, blank=True)
     created_at = models.DateTimeField(_("promised"))
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("owner"),
+        help_text=_("Who sees to it while it needs attention."),
+    )
+    due_at = models.DateTimeField(
+        _("to be dealt with by"), null=True, blank=True, help_text=_("Set while it needs attention.")
+    )
     done_at = models.DateTimeField(_("done"), null=True, blank=True)
     resolved_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -142,6 +156,50 @@ class Job(models.Model):
     @property
     def is_open(self) -> bool:
         return self.state in {self.State.WAITING, self.State.RUNNING}
+
+
+class Maintenance(models.Model):
+    """A period in which the desk changes nothing; it is on while `ended_at` is empty. shop/maintenance.py writes it."""
+
+    LONGEST_MESSAGE = 300
+
+    started_at = models.DateTimeField(_("started"))
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("started by"),
+    )
+    message = models.CharField(
+        _("message"), max_length=LONGEST_MESSAGE, blank=True, help_text=_("Shown to staff and customers.")
+    )
+    ends_at = models.DateTimeField(
+        _("expected end"), null=True, blank=True, help_text=_("Shown as well; it does not end anything by itself.")
+    )
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    ended_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("ended by")
+    )
+
+    class Meta:
+        verbose_name = _("maintenance")
+        verbose_name_plural = _("maintenance")
+        ordering = ["-started_at", "-id"]
+        default_permissions = ("view",)
+        permissions = [("run_maintenance", "Can start and end maintenance")]
+        constraints = [
+            # All open rows have the same value here, so there is one at most.
+            models.UniqueConstraint(
+                models.ExpressionWrapper(Q(ended_at__isnull=True), output_field=models.BooleanField()),
+                name="maintenance_open_once",
+                condition=Q(ended_at__isnull=True),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return date_format(timezone.localtime(self.started_at), "SHORT_DATETIME_FORMAT")
 
 
 class IdempotencyKey(models.Model):

@@ -183,7 +183,11 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "shop.drain", "schedule": 5.0, "options": {"expires": 5}},
     "cancel unpaid orders": {"task": "orders.cancel_unpaid", "schedule": 60.0, "options": {"expires": 60}},
+    "count cancellations": {"task": "orders.count_cancellations", "schedule": 60.0, "options": {"expires": 60}},
+    "work off the queue of maintenance": {"task": "orders.work_off_queue", "schedule": 30.0, "options": {"expires": 30}},
+    "place recurring orders": {"task": "orders.recurring_due", "schedule": 60.0, "options": {"expires": 60}},
     "recheck refunds": {"task": "payments.recheck_refunds", "schedule": 24 * 3600.0, "options": {"expires": 3600}},
+    "expire credit": {"task": "payments.expire_credit", "schedule": 24 * 3600.0, "options": {"expires": 3600}},
     "tidy up": {"task": "shop.tidy_up", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 
@@ -196,6 +200,7 @@ ORDER_WORKFLOWS = env.list(
         "orders.workflows.ReviewWorkflow",
         "orders.workflows.FulfilmentWorkflow",
         "orders.workflows.CancellationWorkflow",
+        "orders.workflows.ReinstatementWorkflow",
     ],
 )
 ORDER_STATUS_STYLE = one_of("ORDER_STATUS_STYLE", "name", ["name", "code"])
@@ -204,7 +209,13 @@ ORDER_UNPAID_AFTER_MINUTES = whole_number("ORDER_UNPAID_AFTER_MINUTES", 60 * 24,
 EXTRA_CANCEL_RULES: dict[str, Any] = {}
 CANCELLATION_FALLBACK_RULES: dict[str, bool] = {}
 COMPLETED_ORDER_MAX_AGE_SECONDS = whole_number("COMPLETED_ORDER_MAX_AGE_SECONDS", 3600, least=1)
-PAYMENT_GATEWAYS = {"manual": "payments.gateways.ManualGateway"}
+# Loyalty points are kept as money; this is only how many of them one euro (pound, …) is shown as.
+LOYALTY_POINTS_PER_UNIT = whole_number("LOYALTY_POINTS_PER_UNIT", 100, least=1)
+PAYMENT_GATEWAYS = {
+    "manual": "payments.gateways.ManualGateway",
+    "store_credit": "payments.services.credit_gateways.StoreCreditGateway",
+    "loyalty": "payments.services.credit_gateways.LoyaltyGateway",
+}
 if DEMO or DEBUG:
     PAYMENT_GATEWAYS["demo"] = "payments.gateways.DemoGateway"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -15,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from shop import dashboard
+from shop import dashboard, maintenance
 from shop.actors import Actor
 from shop.errors import Words
 from shop.models import Job
@@ -37,12 +38,16 @@ LAST_SECTION: tuple[str, Words] = ("settings", gettext_lazy("Settings & people")
 DAILY = (
     "orders.Order",
     "orders.CancellationRequest",
+    "orders.Approval",
+    "orders.BulkRun",
+    "orders.CancellationFigure",
     "shop.Job",
     "inventory.Product",
     "inventory.StockRecord",
     "inventory.StockAlert",
     "payments.Payment",
     "payments.Refund",
+    "payments.CreditAccount",
     "notifications.Message",
     "shop.Store",
     "shop.User",
@@ -89,18 +94,21 @@ class DeskSite(admin.AdminSite):
     enable_nav_sidebar = False
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """What every page gets: `desk` holds the navigation, the inbox's count and where the search goes."""
+        """What every page gets: `desk` holds the navigation, the inbox's counts, maintenance, and the search's way."""
         context = super().each_context(request)
         if not context["has_permission"]:
             return context
         actor = actor_of(request)
-        inbox = inbox_count(actor=actor)
+        inbox, overdue = inbox_counts(actor=actor, as_of=timezone.now())
         orders = next(
             (m for app in context["available_apps"] for m in app["models"] if _name(m) == "orders.Order"), None
         )
         context["desk"] = {
             "nav": list(_navigation(context["available_apps"], request.path, inbox)),
             "inbox": inbox,
+            "inbox_overdue": overdue,
+            "maintenance": maintenance.current(),
+            "maintenance_url": _urls(context["available_apps"]).get("shop.Maintenance", ""),
             "inbox_url": reverse("admin:shop_job_changelist") if may_see_inbox(actor) else "",
             "orders_url": orders["admin_url"] if orders else "",
         }
@@ -137,6 +145,7 @@ class DeskSite(admin.AdminSite):
         figures = dashboard.figures(
             actor=actor_of(request),
             inbox=context["desk"]["inbox"],
+            overdue=context["desk"]["inbox_overdue"],
             as_of=timezone.now(),
             urls=_urls(context["available_apps"]),
         )
@@ -159,12 +168,18 @@ def may_see_inbox(actor: Actor) -> bool:
     return actor.may("shop.handle_job") or actor.may("shop.view_job")
 
 
-def inbox_count(*, actor: Actor) -> int:
-    """This will count the jobs that need a person, in the actor's stores: one query on a small partial index."""
+def inbox_counts(*, actor: Actor, as_of: datetime) -> tuple[int, int]:
+    """This will count the jobs that need a person, and those of them that are overdue, in the actor's stores.
+
+    One query on a small partial index.
+    """
     if not may_see_inbox(actor):
-        return 0
-    mine = Q() if actor.stores is None else Q(store__in=actor.stores)
-    return Job.objects.filter(mine, state=Job.State.NEEDS_ATTENTION).count()
+        return 0, 0
+    here = Q() if actor.stores is None else Q(store__in=actor.stores)
+    counts = Job.objects.filter(here, state=Job.State.NEEDS_ATTENTION).aggregate(
+        all=Count("pk"), overdue=Count("pk", filter=Q(due_at__lt=as_of))
+    )
+    return counts["all"], counts["overdue"]
 
 
 def _name(model: dict[str, Any]) -> str:

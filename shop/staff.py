@@ -20,6 +20,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -94,6 +95,13 @@ def actor_of(request: HttpRequest) -> Actor:
     return actor
 
 
+def came_from(request: HttpRequest) -> str:
+    """This will tell which page of the desk an action was opened from and leads back to (`?next=`); empty: none."""
+    address = request.GET.get("next", "")
+    here, secure = {request.get_host()}, request.is_secure()
+    return address if url_has_allowed_host_and_scheme(address, allowed_hosts=here, require_https=secure) else ""
+
+
 class ActionsAdmin(ModelAdmin):
     """A ModelAdmin whose objects have actions. List them in `desk_actions`; `store_path` scopes rows to a store."""
 
@@ -154,6 +162,11 @@ class ActionsAdmin(ModelAdmin):
         except NotAllowed as no:
             raise PermissionDenied(str(no)) from no
         back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=(obj.pk,))
+        return self.answer_action(request, action, obj=obj, back=came_from(request) or back)
+
+    def answer_action(self, request: HttpRequest, action: Action, *, obj: Any, back: str) -> HttpResponseBase:
+        """Show or do an action that this person may do; `back` is where it leads to afterwards."""
+        actor = actor_of(request)
         refusal = action.refusal(obj, actor)
         # A page that is already open still posts its form: the decision itself is made under the lock, so that the
         # one who came second is told what changed, not what this unlocked look happens to see.
@@ -169,7 +182,8 @@ class ActionsAdmin(ModelAdmin):
                 if no.field and no.field in form.fields:
                     form.add_error(no.field, str(no))
             else:
-                messages.success(request, str(told))
+                # On a list, the message says which row it is about.
+                messages.success(request, f"{obj}: {told}" if came_from(request) else str(told))
                 return redirect(back)
         elif request.method not in {"GET", "HEAD", "POST"}:
             return HttpResponse(status=405, headers={"Allow": "GET, POST"})

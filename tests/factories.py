@@ -154,5 +154,10 @@ def place_order(
 
 def seed() -> None:
     """Fill in again what migrations fill in, where a test emptied the tables."""
-    for name in ("orders.migrations.0002_roles_and_reasons", "checkout.migrations.0002_roles"):
+    for name in (
+        "orders.migrations.0002_roles_and_reasons",
+        "orders.migrations.0009_document_roles",
+        "checkout.migrations.0002_roles",
+        "payments.migrations.0003_credit_roles",
+    ):
         import_module(name).fill(apps, None)

@@ -150,8 +150,10 @@ class PaymentMethodsView(CheckoutView):
     )
     def get(self, request: Request) -> Response:
         """The ways to pay that a store offers."""
-        rows = PaymentMethod.objects.filter(Q(store=None) | Q(store=self.store()), is_active=True)
-        return Response(shapes.PaymentMethodOut([shapes.payment_method_out(row) for row in rows], many=True).data)
+        store = self.store()
+        rows = PaymentMethod.objects.filter(Q(store=None) | Q(store=store), is_active=True)
+        offered = [shapes.payment_method_out(row) for row in rows if row.is_offered_by(store)]
+        return Response(shapes.PaymentMethodOut(offered, many=True).data)
 
 
 class ProductsView(CheckoutView):

@@ -98,6 +98,7 @@ class PurchaseView(CheckoutView):
             idempotency_key=key,
             payments=services.choices_of(cart=cart, parts=parts) if parts else None,
             payment_details=data["payment_details"],
+            use_credit=services.CreditUse(loyalty=data["use_loyalty"], store_credit=data["use_store_credit"]),
             expected_total=data.get("total"),
             as_of=timezone.now(),
         )

@@ -14,7 +14,7 @@ from checkout.rules import LENGTHS, country_name, country_number, country_of, fi
 from checkout.services import Contents
 from inventory.models import Product
 from orders.api.base import errors
-from shop.money import rounded
+from shop.money import ZERO, rounded
 
 MOST_DETAILS = 20
 REFUSED = errors("What is wrong, by field; `error_code` names the reason for programs.")
@@ -410,6 +410,26 @@ class PaymentPartIn(serializers.Serializer[Any]):
     details = DetailsField(default=dict)
 
 
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "boolean", "description": "true: as much as there is."},
+            {"type": "string", "format": "decimal", "example": "12.50"},
+        ]
+    }
+)
+class CreditUseField(serializers.Field[Any, Any, Any, Any]):
+    """How much of the customer's credit to spend: an amount of money, or true for as much as there is."""
+
+    def to_internal_value(self, data: Any) -> Decimal | bool:
+        if isinstance(data, bool):
+            return data
+        return serializers.DecimalField(max_digits=15, decimal_places=3, min_value=ZERO).run_validation(data)
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
 class PurchaseIn(CartOpenIn):
     cart = serializers.UUIDField(required=False, help_text="Default: the open cart.")
     total = serializers.DecimalField(
@@ -417,6 +437,13 @@ class PurchaseIn(CartOpenIn):
     )
     payment_details = DetailsField(default=dict)
     payments = PaymentPartIn(many=True, required=False, help_text="To split the total over several payment methods.")
+    use_loyalty = CreditUseField(
+        default=False,
+        help_text="How much of the total the customer's loyalty points pay, in money; see /account/credit/.",
+    )
+    use_store_credit = CreditUseField(
+        default=False, help_text="How much of the total the customer's store credit pays."
+    )
 
 
 class PayIn(serializers.Serializer[Any]):

@@ -14,7 +14,7 @@ from django.db.models.functions import Upper
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import CaptureMode
-from payments.gateways import UnknownGateway, get_gateway
+from payments.gateways import UnknownGateway, get_gateway, is_credit
 from shop.models import Store
 from shop.money import currency_field, money_field, rounded
 
@@ -132,11 +132,15 @@ class PaymentMethod(models.Model):
             gateway = get_gateway(self.gateway)
         except UnknownGateway as no:
             raise ValidationError({"gateway": str(no)}) from no
+        if is_credit(self.gateway):
+            words = _("Customers spend their credit beside any way to pay; it needs no payment method.")
+            raise ValidationError({"gateway": words})
         if self.pays_on_delivery and gateway.takes_money_online:
             raise ValidationError({"pays_on_delivery": _("This gateway takes the money online, before delivery.")})
 
     def is_offered_by(self, store: Store) -> bool:
-        return self.is_active and self.store_id in {None, store.pk}
+        # With a credit gateway's method, a client's payment details could name somebody else's account.
+        return self.is_active and self.store_id in {None, store.pk} and not is_credit(self.gateway)
 
 
 class Discount(models.Model):

@@ -20,6 +20,10 @@ from checkout.services.carts import (
 from checkout.services.contents import Contents, available_units, contents, discounts_of, problems, totals
 from checkout.services.purchase import (
     CartNotReady,
+    CreditExceedsTotal,
+    CreditInOtherCurrency,
+    CreditUse,
+    GuestHasNoCredit,
     MethodsMixed,
     NotReadded,
     PaymentPart,
@@ -36,6 +40,10 @@ __all__ = [
     "CartNotReady",
     "CartOrdered",
     "Contents",
+    "CreditExceedsTotal",
+    "CreditInOtherCurrency",
+    "CreditUse",
+    "GuestHasNoCredit",
     "ItemNotFound",
     "MethodsMixed",
     "NotForSale",

@@ -19,10 +19,12 @@ from inventory.models import Product
 from inventory.services import OutOfStock
 from orders.models import Facts, Order, OrderAddress
 from orders.processing import PaymentChoice, Placement, get_event_handler
-from payments.models import Transaction
+from payments.models import CreditAccount, Transaction
+from payments.services import AmountInvalid, credit
+from payments.services.credit_gateways import ACCOUNT
 from shop.actors import Actor
 from shop.errors import Invalid, Refused
-from shop.money import rounded, shown
+from shop.money import ZERO, rounded, shown
 
 
 class CartNotReady(Refused):
@@ -44,6 +46,21 @@ class TotalChanged(Refused):
 class MethodsMixed(Invalid):
     code = "payment_methods_mixed"
     message = _("Paying on delivery cannot be combined with another way of paying.")
+
+
+class GuestHasNoCredit(Invalid):
+    code = "guest_has_no_credit"
+    message = _("Log in to pay with your %(what)s.")
+
+
+class CreditInOtherCurrency(Invalid):
+    code = "credit_in_other_currency"
+    message = _("Your %(what)s are in %(its)s; this store sells in %(currency)s.")
+
+
+class CreditExceedsTotal(Invalid):
+    code = "credit_exceeds_total"
+    message = _("Only %(left)s is left to be paid this way.")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -80,6 +97,61 @@ def choices_of(*, cart: Cart, parts: Sequence[PaymentPart]) -> list[PaymentChoic
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditUse:
+    """How much of the customer's credit is to be spent. An amount; True: as much as there is; None: nothing."""
+
+    loyalty: Decimal | bool | None = None
+    store_credit: Decimal | bool | None = None
+
+
+def _credit_choices(
+    *, cart: Cart, use: CreditUse, total: Decimal, rest: Sequence[PaymentChoice], as_of: datetime
+) -> list[PaymentChoice]:
+    """The part of the total that the customer's own accounts pay; points first, as they expire.
+
+    What is free is looked at here, and held when the gateway is asked: of two orders for the same points, one is
+    declined and can be paid another way.
+    """
+    left = total - sum((choice.amount for choice in rest if choice.amount is not None), ZERO)
+    choices = []
+    for kind in (CreditAccount.Kind.LOYALTY, CreditAccount.Kind.STORE_CREDIT):
+        wanted: Decimal | bool | None = getattr(use, kind)
+        if not wanted:
+            continue
+        field = f"use_{kind}"
+        has = _credit_of(cart, kind, field=field, as_of=as_of)
+        amount = min(has.available, left) if wanted is True else Decimal(wanted)
+        if amount != rounded(amount, has.currency):
+            raise AmountInvalid(field=field)
+        if not has.available or amount > has.available:
+            words = credit.credit_shown(has.available, has.currency, kind)
+            raise credit.NotEnoughCredit(params={"available": words}, field=field)
+        if amount > left:
+            raise CreditExceedsTotal(params={"left": shown(left, has.currency)}, field=field)
+        if amount > 0:
+            left -= amount
+            choices.append(PaymentChoice(gateway=kind, amount=amount, details={ACCOUNT: has.account_id}))
+    return choices
+
+
+def _credit_of(cart: Cart, kind: CreditAccount.Kind, *, field: str, as_of: datetime) -> credit.Balance:
+    """What the cart's customer has of a kind, in the store's currency."""
+    if cart.customer_id is None:
+        raise GuestHasNoCredit(params={"what": kind.label}, field=field)
+    if cart.payment_method is not None and cart.payment_method.pays_on_delivery:
+        raise MethodsMixed(field=field)
+    currency = cart.store.currency
+    found = [row for row in credit.balances_of(owner_id=cart.customer_id, as_of=as_of) if row.kind == kind]
+    mine = next((row for row in found if row.currency == currency), None)
+    other = next((row for row in found if row.available), None)
+    if mine is None and other is not None:
+        raise CreditInOtherCurrency(
+            params={"what": kind.label, "its": other.currency, "currency": currency}, field=field
+        )
+    return mine or credit.Balance(kind, currency)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Purchase
 
@@ -91,6 +163,7 @@ def purchase(
     idempotency_key: str,
     payments: Sequence[PaymentChoice] | None = None,
     payment_details: Mapping[str, Any] | None = None,
+    use_credit: CreditUse | None = None,
     expected_total: Decimal | None = None,
     as_of: datetime,
 ) -> Order:
@@ -102,8 +175,10 @@ def purchase(
 
     idempotency_key  unique for who asks; the same key, or the same cart, returns the order there is
     payments         how the total is split; default: all by the cart's payment method, with payment_details
+    use_credit       what of the total the customer's store credit and points pay, before all others
     expected_total   what the customer saw; another total is refused
-    Locks the cart, then its stock. Raises CartNotFound, CartNotReady (naming the lines), TotalChanged, Refused.
+    Locks the cart, then its stock. Raises CartNotFound, CartNotReady (naming the lines), TotalChanged, NotEnoughCredit,
+    GuestHasNoCredit, CreditInOtherCurrency, CreditExceedsTotal, MethodsMixed, Refused.
     """
     try:
         return _purchase(
@@ -112,6 +187,7 @@ def purchase(
             key=idempotency_key,
             payments=payments,
             payment_details=payment_details or {},
+            use_credit=use_credit or CreditUse(),
             expected_total=expected_total,
             as_of=as_of,
         )
@@ -131,6 +207,7 @@ def _purchase(
     key: str,
     payments: Sequence[PaymentChoice] | None,
     payment_details: Mapping[str, Any],
+    use_credit: CreditUse,
     expected_total: Decimal | None,
     as_of: datetime,
 ) -> Order:
@@ -149,7 +226,8 @@ def _purchase(
         seen, now = shown(expected_total, currency), shown(total, currency)
         raise TotalChanged(params={"seen": seen, "now": now}, field="total")
     assert cart.payment_method is not None  # problems would have said so
-    chosen = payments or [PaymentChoice(gateway=cart.payment_method.gateway, details=payment_details)]
+    rest = payments or [PaymentChoice(gateway=cart.payment_method.gateway, details=payment_details)]
+    chosen = [*_credit_choices(cart=cart, use=use_credit, total=total, rest=rest, as_of=as_of), *rest]
     order = get_event_handler(actor, as_of=as_of).place(_placement(found, key=key, payments=chosen))
     if order.extra.get("cart") != str(cart.public_id):
         return order  # the same key came at this moment with another cart, and was first
@@ -224,7 +302,8 @@ def payment_outcome(*, order: Order) -> str:
     statuses = list(asked.order_by("pk").values_list("status", flat=True))
     if any(status not in Transaction.FINAL for status in statuses):
         return "pending"
-    return "declined" if statuses and statuses[-1] == Transaction.Status.FAILED else "pending"
+    # Of several payments one may have been declined, whichever was asked last.
+    return "declined" if Transaction.Status.FAILED in statuses else "pending"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""Filters of the message templates: money, days and web addresses in the language of the mail."""
+"""Filters of the message templates: money, days, times and web addresses in the language of the mail."""
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 
-from babel.dates import format_date
+from babel.dates import format_date, format_time
 from django import template
+from django.utils import timezone
 from django.utils.translation import get_language, to_locale
 
 from shop import money as kernel
@@ -39,6 +40,16 @@ def day(value: object) -> str:
         return format_date(date.fromisoformat(str(value)[:10]), "long", locale=to_locale(get_language() or "en"))
     except ValueError:
         return str(value)
+
+
+@register.filter
+def moment(value: object) -> str:
+    """This will write an ISO time with its offset as day and time of the shop's time zone; anything else stays."""
+    try:
+        local = timezone.localtime(datetime.fromisoformat(str(value)))
+    except ValueError:
+        return str(value)
+    return f"{day(local.date())}, {format_time(local, 'short', locale=to_locale(get_language() or 'en'))}"
 
 
 @register.filter

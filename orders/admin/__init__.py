@@ -1,6 +1,34 @@
 """What staff see of orders: the list, the order page, its action pages, and the tables beside them."""
 
+from orders.admin.approvals import ApprovalAdmin
+from orders.admin.cancellations import CancellationAdmin
+from orders.admin.bulk_runs import BulkRunAdmin
+from orders.admin.documents import DocumentAdmin, DocumentSeriesAdmin
+from orders.admin.figures import CancellationFigureAdmin
 from orders.admin.order import OrderAdmin
 from orders.admin.others import CancellationRequestAdmin
+from orders.admin.policies import (
+    AbsenceAdmin,
+    ApprovalLevelAdmin,
+    ApprovalPolicyAdmin,
+    CancellationReasonAdmin,
+    CancelRuleAdmin,
+)
+from orders.admin.recurring import RecurringOrderAdmin
 
-__all__ = ["CancellationRequestAdmin", "OrderAdmin"]
+__all__ = [
+    "BulkRunAdmin",
+    "AbsenceAdmin",
+    "ApprovalAdmin",
+    "ApprovalLevelAdmin",
+    "ApprovalPolicyAdmin",
+    "CancelRuleAdmin",
+    "CancellationAdmin",
+    "CancellationFigureAdmin",
+    "CancellationReasonAdmin",
+    "CancellationRequestAdmin",
+    "DocumentAdmin",
+    "DocumentSeriesAdmin",
+    "OrderAdmin",
+    "RecurringOrderAdmin",
+]

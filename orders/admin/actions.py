@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orders import rules
 from orders.admin import forms, planforms
-from orders.admin.plans import plan_changed
-from orders.models import CancellationRequest, Facts, Order, PaymentEvent, ShippingEvent, Status
+from orders.admin.undoing import UNDO_ACTIONS
+from orders.models import Cancellation, CancellationRequest, Facts, Order, PaymentEvent, ShippingEvent, Status
 from orders.processing import OrderChanged, get_event_handler
-from orders.processing.cancelling import Wish
 from shop.actors import Actor
 from shop.errors import Refused, Words
 from shop.money import ZERO, shown
@@ -103,6 +103,12 @@ def _hand_over(order: Order, actor: Actor, data: Data) -> Words:
 # Money
 
 
+def _issue_invoice(order: Order, actor: Actor, data: Data) -> Words:
+    handler = get_event_handler(actor)
+    invoice = handler.issue_invoice(number=order.number or "", version=data["version"], note=data["note"])
+    return _("Invoice %(number)s is issued; print it below.") % {"number": invoice.number}
+
+
 def _take_payment(order: Order, actor: Actor, data: Data) -> Words:
     plan: rules.Plan = data["plan"]
     handler = get_event_handler(actor)
@@ -148,7 +154,7 @@ def _refund(order: Order, actor: Actor, data: Data) -> Words:
 def still(plan: rules.Plan, replan: Callable[[], rules.Plan], order: Order) -> None:
     """This will refuse a plan that is no longer true. Where the version differs, the handler says who did what."""
     if plan.version == order.version and (now := replan()) != plan:
-        raise plan_changed(plan, now)
+        raise rules.plan_changed(plan, now)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -157,42 +163,36 @@ def still(plan: rules.Plan, replan: Callable[[], rules.Plan], order: Order) -> N
 
 def _cancel(order: Order, actor: Actor, data: Data) -> Words:
     plan: rules.Plan = data["plan"]
-    cause = cause_of(order, data)
-    choices = {name: data[name] for name in ("reason", "note", "restock", "refund", "notify", "version")}
+    names = ("reason", "note", "restock", "refund", "notify", "version", "contact", "justification")
+    choices = {name: data[name] for name in names} | {"ends_series": data.get("ends_series", False)}
     handler = get_event_handler(actor)
-    try:
-        once_only(
-            ShippingEvent,
-            cause,
-            lambda: handler.cancel(number=order.number or "", lines=plan.units, plan=plan, cause=cause, **choices),
-        )
-    except rules.PlanChanged as no:
-        fresh = Order.objects.select_related("store").get(pk=order.pk)
-        now = rules.plan_cancellation(fresh.facts, plan.units, restock=data["restock"], notify=data["notify"])
-        raise plan_changed(plan, now) from no
+    row = handler.submit_cancellation(
+        number=order.number or "", lines=plan.units, plan=plan, cause=cause_of(order, data), **choices
+    )
+    return told_of_cancellation(row, plan, order)
+
+
+def told_of_cancellation(row: Cancellation, plan: rules.Plan, order: Order) -> Words:
+    """What has become of a cancellation that somebody confirmed."""
+    status = Cancellation.Status
+    if row.status == status.WAITING_APPROVAL:
+        return _("Nothing has been cancelled yet: it waits for approval, and whoever decides it is being told.")
+    if row.status == status.QUEUED:
+        return _("The desk is under maintenance: it will be cancelled afterwards.")
     told = [
         _("The order is cancelled.")
         if plan.ends_order
         else _("%(units)s cancelled.") % {"units": units_told(plan.unit_count)}
     ]
-    if plan.refund and data["refund"]:
+    if row.status == status.PENDING and row.undo_until:
+        until = f"{timezone.localtime(row.undo_until):%H:%M}"
+        told.append(_("It can be undone until %(time)s; stock, money and messages wait.") % {"time": until})
+        return " ".join(told)
+    if plan.refund:
         told.append(_("%(amount)s is being refunded.") % {"amount": shown(plan.refund, order.currency)})
     if plan.messages:
         told.append(_("The customer is being told."))
     return " ".join(told)
-
-
-def _ask_to_cancel(order: Order, actor: Actor, data: Data) -> Words:
-    handler = get_event_handler(actor)
-    lines = data["lines"]
-    if lines is None:
-        lines = {line.pk: line.open for line in order.facts.lines if line.open}
-    reason = handler.reason_of(data["reason"], note=data["note"])
-    assert reason is not None
-    kind = CancellationRequest.Type.CANCEL
-    wishes = [Wish(pk, units, kind, reason, data["note"]) for pk, units in lines.items()]
-    handler.request_cancellation(number=order.number or "", wishes=wishes, note=data["note"], version=data["version"])
-    return _("Your request waits for somebody who may decide it.")
 
 
 def _take_back(order: Order, actor: Actor, data: Data) -> Words:
@@ -283,12 +283,7 @@ def _can_end(order: Order) -> bool:
     return order.status in {*rules.BEFORE_SHIPPING, Status.CANCELLATION_WAITING, Status.SHIPPED}
 
 
-def _started_and_open(order: Order) -> bool:
-    return order.status in rules.SHIPPABLE and any(line.open for line in order.facts.lines)
-
-
 CANCEL = "cancel"
-ASK_TO_CANCEL = "ask-to-cancel"
 
 ORDER_ACTIONS: list[Action] = [
     Action(
@@ -455,6 +450,17 @@ ORDER_ACTIONS: list[Action] = [
         template=SIMPLE,
     ),
     Action(
+        name="issue-invoice",
+        label=gettext_lazy("Issue invoice"),
+        description=gettext_lazy("Over what the customer has or will have. An order has one; it can never be changed."),
+        permission="orders.issue_document",
+        refusal=asks(rules.issue_invoice),
+        form=forms.RemarkForm,
+        act=_issue_invoice,
+        relevant=lambda order: not rules.has_invoice(order.facts),
+        template=SIMPLE,
+    ),
+    Action(
         name="refund",
         label=gettext_lazy("Refund"),
         description=gettext_lazy(
@@ -470,17 +476,6 @@ ORDER_ACTIONS: list[Action] = [
         template=PLAN,
     ),
     Action(
-        name=ASK_TO_CANCEL,
-        label=gettext_lazy("Ask to cancel"),
-        description=gettext_lazy("At this stage you may not cancel yourself. Somebody who may decides."),
-        permission="orders.cancel_order",
-        form=planforms.AskCancelForm,
-        act=_ask_to_cancel,
-        danger=True,
-        relevant=_started_and_open,
-        template=LINES,
-    ),
-    Action(
         name=CANCEL,
         label=gettext_lazy("Cancel"),
         description=gettext_lazy("Units that have not shipped will not be sent. Nothing happens before you confirm."),
@@ -492,4 +487,5 @@ ORDER_ACTIONS: list[Action] = [
         relevant=_can_end,
         template=PLAN,
     ),
+    *UNDO_ACTIONS,
 ]

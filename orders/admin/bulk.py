@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin import helpers
 from django.core import signing
 from django.db import transaction
 from django.db.models import QuerySet
+from django.forms.boundfield import BoundField
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orders import rules
-from orders.admin.forms import reasons_by_category, text_area, yes
-from orders.admin.page import attach_facts
-from orders.models import Order
+from orders.admin.forms import ReasonSelect, reasons_by_category, text_area, yes
+from orders.admin.planforms import CancelForm
+from orders.models import CancellationReason, Order
 from orders.processing import EventHandler, get_event_handler
-from shop.actors import Actor
+from orders.processing.bulk import MOST
+from orders.processing.cancelling import Contact
 from shop.errors import Refused
 from shop.staff import BulkTold, actor_of
 
@@ -103,87 +105,144 @@ def deliver_orders(modeladmin: OrderAdmin, request: HttpRequest, queryset: Query
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Cancel (seed 001, A1): one reason for all, a page that shows what happens to each, then each by itself
+# Cancel: a page that shows what would happen in sums; its button starts a run, whose page is in bulk_runs.py
+
+
+# From so many on, their number has to be typed.
+TYPED_ABOVE = 50
+TRIED_FIRST = 5
+NAMED = 50
+SUMS = (
+    ("value", gettext_lazy("Worth")),
+    ("refund", gettext_lazy("Money back")),
+    ("void", gettext_lazy("Released of authorizations")),
+)
 
 
 class BulkCancelForm(forms.Form):
-    """token: which orders, in which version, have been shown."""
+    """token: which orders, in which version, have been shown; once: a double click starts one run."""
 
     token = forms.CharField(widget=forms.HiddenInput)
-    reason = forms.ChoiceField(label=gettext_lazy("Reason"))
-    note = forms.CharField(label=gettext_lazy("Note"), required=False, max_length=2000, widget=text_area(2))
+    once = forms.UUIDField(widget=forms.HiddenInput, initial=uuid.uuid4)
+    reason = forms.ChoiceField(label=gettext_lazy("Reason"), widget=ReasonSelect)
+    note = forms.CharField(
+        label=gettext_lazy("Note"),
+        required=False,
+        max_length=2000,
+        widget=text_area(2),
+        help_text=gettext_lazy("For colleagues."),
+    )
     restock = yes(gettext_lazy("Put the units back into stock"))
     refund = yes(gettext_lazy("Refund what was paid for them"))
     notify = yes(gettext_lazy("Tell the customers"))
-    understood = forms.BooleanField(label=gettext_lazy("I have looked at the list and want to cancel these orders."))
+    try_first = forms.BooleanField(label=gettext_lazy("Try five first"), required=False)
+    justification = forms.CharField(
+        label=gettext_lazy("Why they should be cancelled"),
+        required=False,
+        max_length=2000,
+        widget=text_area(2),
+        help_text=gettext_lazy("For whoever decides it."),
+    )
+    count = forms.IntegerField(label=gettext_lazy("How many orders"), required=False, min_value=1)
+    understood = forms.BooleanField(label=gettext_lazy("I have looked at this page and want to cancel these orders."))
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, orders: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.orders = orders
+        for name in CancelForm.CONTACT:
+            self.fields[name] = deepcopy(CancelForm.base_fields[name])
         field = self.fields["reason"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = reasons_by_category(empty=_("Choose a reason"))
+        help_text = _("%(count)d orders are cancelled, then it pauses: you look at them, and resume or stop.")
+        self.fields["try_first"].help_text = help_text % {"count": TRIED_FIRST}
+        if orders <= TYPED_ABOVE:
+            del self.fields["count"]
+        else:
+            self.fields["count"].help_text = _("Type %(count)d, the number of orders.") % {"count": orders}
+            self.fields["count"].widget.attrs["autocomplete"] = "off"
+        if orders <= TRIED_FIRST:
+            del self.fields["try_first"]
 
-    def clean_token(self) -> dict[str, int]:
-        try:
-            versions: dict[str, int] = signing.loads(self.cleaned_data["token"], salt=SALT, max_age=12 * 3600)
-        except signing.BadSignature as error:
-            raise forms.ValidationError(_("This page is too old; choose the orders again.")) from error
-        return versions
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if "count" in self.fields and "count" not in self.errors and data.get("count") != self.orders:
+            self.add_error("count", _("These are %(count)d orders.") % {"count": self.orders})
+        return data
+
+    @property
+    def plain_fields(self) -> list[BoundField]:
+        """What stands on top of the page's boxes."""
+        apart = {"understood", "count", "justification", *CancelForm.CONTACT}
+        return [field for field in self.visible_fields() if field.name not in apart]
+
+    @property
+    def contact_fields(self) -> list[BoundField]:
+        return [self[name] for name in CancelForm.CONTACT]
+
+    def arguments(self) -> dict[str, Any]:
+        """What `start_bulk_run` takes of it."""
+        data = self.cleaned_data
+        names = ("reason", "note", "restock", "refund", "notify", "justification", "once")
+        contact = {name.removeprefix("contact_"): data.get(name) for name in CancelForm.CONTACT}
+        asks = CancellationReason.objects.filter(code=data["reason"], asks_contact=True).exists()
+        return {
+            **{name: data[name] for name in names},
+            "contact": Contact(**{name: value for name, value in contact.items() if value}) if asks else Contact(),
+            "try_first": TRIED_FIRST if data.get("try_first") else None,
+        }
 
 
-@admin.action(description=gettext_lazy("Cancel …"), permissions=["cancel"])
+def sign_orders(request: HttpRequest, orders: Sequence[tuple[int, int]]) -> str:
+    """The list that was shown, kept in the page: what fits the filter by the time of the click is not it."""
+    return signing.dumps([list(pair) for pair in orders], salt=f"{SALT}:{request.user.pk}", compress=True)
+
+
+def read_orders(request: HttpRequest, token: str) -> list[tuple[int, int]] | None:
+    """What `sign_orders` has signed for this person; None: it is too old or not ours."""
+    try:
+        pairs = signing.loads(token, salt=f"{SALT}:{request.user.pk}", max_age=12 * 3600)
+    except signing.BadSignature:
+        return None
+    return [(pk, version) for pk, version in pairs]
+
+
+@admin.action(description=gettext_lazy("Cancel …"), permissions=["cancel_in_bulk"])
 def cancel_orders(modeladmin: OrderAdmin, request: HttpRequest, queryset: QuerySet[Order]) -> HttpResponse | None:
-    """Shows a page first; its button comes back here with `confirm`."""
-    form = BulkCancelForm(request.POST) if request.POST.get("confirm") else None
-    if form is not None and form.is_valid():
-        data = form.cleaned_data
-        versions = data.pop("token")
-        data.pop("understood")
-        each(
-            request,
-            queryset,
-            lambda handler, order: handler.cancel(
-                number=order.number or "", version=versions.get(str(order.pk), -1), **data
-            ),
-            done=_("%(count)d cancelled; stock, money and messages follow in the background."),
-        )
+    """Shows the page only; its button leads to BulkRunAdmin.start."""
+    orders = list(queryset.order_by("placed_at", "pk").values_list("pk", "version")[: MOST + 1])
+    form = BulkCancelForm(orders=len(orders), initial={"token": sign_orders(request, orders[:MOST])})
+    try:
+        return confirm_page(modeladmin.admin_site, request, orders, form)
+    except Refused as no:
+        messages.error(request, _("Nothing was done: %(why)s") % {"why": no})
         return None
-    return _cancel_page(modeladmin, request, queryset, form)
 
 
-def _cancel_page(
-    modeladmin: OrderAdmin, request: HttpRequest, queryset: QuerySet[Order], form: BulkCancelForm | None
-) -> HttpResponse | None:
-    orders = chosen(request, queryset.select_related("store"))
-    if not orders:
-        return None
-    attach_facts(orders)
-    actor = actor_of(request)
-    rows = [_planned(order, actor) for order in orders]
-    token = signing.dumps({str(order.pk): order.version for order in orders}, salt=SALT, compress=True)
+def confirm_page(
+    site: admin.AdminSite,
+    request: HttpRequest,
+    orders: Sequence[tuple[int, int]],
+    form: BulkCancelForm,
+    refusal: Refused | None = None,
+) -> TemplateResponse:
+    """What would happen to the chosen orders, and what has to be said for it. Raises Refused."""
+    data = getattr(form, "cleaned_data", {})
+    chosen = {name: bool(data.get(name)) for name in ("restock", "refund", "notify")} if form.is_bound else {}
+    plan = get_event_handler(actor_of(request)).plan_bulk(orders=orders, reason=data.get("reason") or None, **chosen)
     context = {
-        **modeladmin.admin_site.each_context(request),
-        "opts": modeladmin.opts,
+        **site.each_context(request),
+        "opts": Order._meta,
         "title": _("Cancel orders"),
-        "rows": rows,
-        "possible": sum(1 for row in rows if row["plan"]),
-        "form": form or BulkCancelForm(initial={"token": token}),
-        "action_name": "cancel_orders",
-        "checkbox": helpers.ACTION_CHECKBOX_NAME,
-        "select_across": request.POST.get("select_across", "0"),
+        "plan": plan,
+        "count": len(orders),
+        "sums": [(label, getattr(plan, name).items()) for name, label in SUMS if getattr(plan, name)],
+        "refused": [(words, numbers[:NAMED], len(numbers)) for words, numbers in plan.refused.items()],
+        "form": form,
+        "refusal": refusal,
     }
-    return TemplateResponse(request, "admin/orders/order/bulk_cancel.html", context)
-
-
-def _planned(order: Order, actor: Actor) -> dict[str, Any]:
-    """What would happen to one order, or why it is not possible."""
-    no = rules.cancel(order.facts, actor)
-    if no is None:
-        try:
-            return {"order": order, "plan": rules.plan_cancellation(order.facts), "refusal": None}
-        except Refused as refused:
-            no = refused
-    return {"order": order, "plan": None, "refusal": no}
+    status = refusal.http_status if refusal else 200
+    return TemplateResponse(request, "admin/orders/order/bulk_cancel.html", context, status=status)
 
 
 BULK_ACTIONS: list[Any] = [approve_orders, prepare_orders, deliver_orders, cancel_orders]

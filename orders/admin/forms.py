@@ -32,8 +32,30 @@ def reasons_by_category(*, empty: Words) -> list[Any]:
     """The active reasons as a select shows them: by category, in their order."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for reason in CancellationReason.objects.filter(is_active=True).order_by("position", "pk"):
-        groups.setdefault(str(reason.get_category_display()), []).append((reason.code, reason.name))
+        groups.setdefault(str(reason.get_category_display()), []).append((reason.code, ReasonLabel(reason)))
     return [("", empty), *groups.items()]
+
+
+class ReasonLabel(str):
+    """A reason's name in a select, which knows what choosing it asks for."""
+
+    reason: CancellationReason
+
+    def __new__(cls, reason: CancellationReason) -> ReasonLabel:
+        made = super().__new__(cls, reason.label)
+        made.reason = reason
+        return made
+
+
+class ReasonSelect(forms.Select):
+    """Tells the page, for each reason, whether it asks who wanted it, and where the goods usually go."""
+
+    def create_option(self, name: str, value: Any, label: int | str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, label, *args, **kwargs)
+        if isinstance(label, ReasonLabel):
+            option["attrs"]["data-contact"] = "yes" if label.reason.asks_contact else "no"
+            option["attrs"]["data-restock"] = "yes" if label.reason.restocks else "no"
+        return option
 
 
 def yes(label: Words) -> forms.BooleanField:

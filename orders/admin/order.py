@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
@@ -22,12 +24,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orders.admin.actions import ASK_TO_CANCEL, CANCEL, ORDER_ACTIONS
+from orders.admin.actions import ORDER_ACTIONS
 from orders.admin.bulk import BULK_ACTIONS
 from orders.admin.filters import OnHoldFilter, PaymentMethodFilter, PlacedFilter, RequestFilter, StatusFilter
 from orders.admin.page import attach_facts, read_page
+from orders.admin.repeat import REPEAT
+from orders.admin.undoing import standing
 from orders.models import Order, OrderLine
-from shop.staff import Button, ReadOnlyActionsAdmin, StoreFilter, actor_of
+from shop.staff import ReadOnlyActionsAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import ago, badge, money
 
 if TYPE_CHECKING:
@@ -90,13 +94,13 @@ class OrderAdmin(ReadOnlyActionsAdmin):
     """Orders: a list to find them and a page to work on each."""
 
     store_path = "store"
-    desk_actions = ORDER_ACTIONS
+    desk_actions = sorted([*ORDER_ACTIONS, REPEAT], key=lambda action: action.danger)
     actions = BULK_ACTIONS
     fields = ()
     list_display = ["number_shown", "customer_shown", "status_shown", "units", "total_shown", "placed"]
     list_display_links = ["number_shown"]
     list_filter = [StatusFilter, OnHoldFilter, RequestFilter, PlacedFilter, PaymentMethodFilter, StoreFilter]
-    list_select_related = ["store"]
+    list_select_related = ["store", "recurring"]
     list_per_page = 50
     list_max_show_all = 0
     paginator = CappedPaginator
@@ -114,7 +118,9 @@ class OrderAdmin(ReadOnlyActionsAdmin):
         return super().get_queryset(request).exclude(number=None)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Order | None:
-        rows = self.get_queryset(request).select_related("store", "customer", "shipping_address", "billing_address")
+        rows = self.get_queryset(request).select_related(
+            "store", "customer", "recurring", "shipping_address", "billing_address"
+        )
         try:
             return rows.get(pk=Order._meta.pk.to_python(object_id))
         except (Order.DoesNotExist, ValidationError, ValueError):
@@ -145,8 +151,11 @@ class OrderAdmin(ReadOnlyActionsAdmin):
     # --- columns ----------------------------------------------------------------------------------------------------
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
+        query = urlencode({"next": request.get_full_path()})
+
         def do(order: Order) -> SafeString:
-            buttons = [button for button in self.buttons(request, order) if button.refusal is None]
+            possible = [button for button in self.buttons(request, order) if button.refusal is None]
+            buttons = [replace(button, url=f"{button.url}?{query}") for button in possible]
             first = next((button for button in buttons if button.primary), None)
             context = {"first": first, "others": [b for b in buttons if b is not first], "order": order}
             return render_to_string("admin/orders/order/menu.html", context)
@@ -197,16 +206,11 @@ class OrderAdmin(ReadOnlyActionsAdmin):
     def has_ship_permission(self, request: HttpRequest) -> bool:
         return actor_of(request).may("orders.ship_order")
 
-    def has_cancel_permission(self, request: HttpRequest) -> bool:
-        return actor_of(request).may("orders.cancel_order")
+    def has_cancel_in_bulk_permission(self, request: HttpRequest) -> bool:
+        actor = actor_of(request)
+        return actor.may("orders.cancel_order") and actor.may("orders.cancel_in_bulk")
 
     # --- the order page -------------------------------------------------------------------------------------------
-
-    def buttons(self, request: HttpRequest, obj: Any) -> list[Button]:
-        """Who may cancel need not ask for it."""
-        buttons = super().buttons(request, obj)
-        may_cancel = any(button.name == CANCEL and button.refusal is None for button in buttons)
-        return [button for button in buttons if button.name != ASK_TO_CANCEL or not may_cancel]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -214,5 +218,6 @@ class OrderAdmin(ReadOnlyActionsAdmin):
         order = kwargs["obj"]
         context["page"] = read_page(order, actor_of(request), as_of=timezone.now())
         context["journal_url"] = f"{reverse('admin:orders_journalentry_changelist')}?q={order.number}"
+        context["standing"] = standing(order, actor_of(request))
         context["title"] = _("Order %(number)s") % {"number": order.get_number()}
         return super().render_change_form(request, context, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""The tables beside the orders: requests to answer, notes, holds and the journal to read, reasons and types to edit."""
+"""The tables beside the orders: requests to answer, notes, holds and the journal to read, types of events to edit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from orders.admin.actions import decide_request
 from orders.admin.order import CappedPaginator
 from orders.admin.plans import PlanView
 from orders.models import (
-    CancellationReason,
     CancellationRequest,
     Hold,
     JournalEntry,
@@ -34,12 +33,12 @@ from orders.models import (
     ShippingEventType,
 )
 from orders.processing import get_event_handler
-from orders.processing.cancelling import RequestDecided
 from orders.processing.decision import VERBS
 from orders.processing.deskwork import NoteFixed
+from orders.processing.requesting import RequestDecided
 from shop.actors import Actor
 from shop.errors import Refused, Words
-from shop.staff import Action, ReadOnlyActionsAdmin, StoreFilter
+from shop.staff import Action, ReadOnlyActionsAdmin, StoreFilter, came_from
 from shop.templatetags.desk import ago, badge
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class OfAnOrder(ReadOnlyActionsAdmin):
 
     def action_page(self, request: HttpRequest, object_id: str, name: str) -> HttpResponseBase:
         response = super().action_page(request, object_id, name)
-        if response.status_code == 302:
+        if response.status_code == 302 and not came_from(request):
             order = self.get_queryset(request).filter(pk=object_id).values_list("order", flat=True).first()
             return redirect("admin:orders_order_change", order)
         return response
@@ -313,24 +312,6 @@ class InUse(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_delete_permission(request, obj) and (obj is None or not self.is_in_use(obj))
-
-
-@admin.register(CancellationReason)
-class CancellationReasonAdmin(InUse):
-    """Reasons to choose from. One that has been used is switched off, not deleted."""
-
-    list_display = ["name", "category", "code", "shown_to_customers", "needs_note", "is_active", "position"]
-    list_filter = ["category", "shown_to_customers", "is_active"]
-    search_fields = ["name", "code"]
-    # The desk itself gives these reasons.
-    OWN = frozenset({"payment_overdue", "other"})
-
-    def is_in_use(self, obj: CancellationReason) -> bool:
-        return (
-            obj.code in self.OWN
-            or CancellationRequest.objects.filter(reason=obj).exists()
-            or ShippingEvent.objects.filter(reason=obj).exists()
-        )
 
 
 @admin.register(ShippingEventType)

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, Q
 from django.urls import reverse
 
 from notifications.rules import EVENTS
@@ -17,6 +17,7 @@ from orders.admin.timeline import NAMED, Names, TimelineEntry, more_lines, short
 from orders.models import (
     CancellationRequest,
     CommunicationEvent,
+    Document,
     Facts,
     Hold,
     JournalEntry,
@@ -132,6 +133,15 @@ class NoteView:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentView:
+    """A document with the addresses of its page to print and of its PDF, where there is one."""
+
+    document: Document
+    print_url: str
+    pdf_url: str
+
+
+@dataclass(frozen=True, slots=True)
 class OrderPage:
     """See the module's docstring."""
 
@@ -144,6 +154,7 @@ class OrderPage:
     jobs: list[JobView]
     requests: list[RequestView]
     notes: list[NoteView]
+    documents: list[DocumentView]
     timeline: list[TimelineEntry]
     has_more: bool
 
@@ -209,6 +220,7 @@ def read_page(order: Order, actor: Actor, *, as_of: datetime) -> OrderPage:
         jobs=_jobs(order, actor),
         requests=_requests(order, actor),
         notes=_notes(order, actor, as_of),
+        documents=_documents(order, actor),
         timeline=timeline(journal[:MOST], names),
         has_more=len(journal) > MOST,
     )
@@ -357,6 +369,20 @@ def _requests(order: Order, actor: Actor) -> list[RequestView]:
         return reverse("admin:orders_cancellationrequest_do", args=(request.pk, name))
 
     return [RequestView(row, answer(row, "approve"), answer(row, "reject")) for row in rows.order_by("-pk")[:MOST]]
+
+
+def _documents(order: Order, actor: Actor) -> list[DocumentView]:
+    if not actor.may("orders.view_document", store_id=order.store_id):
+        return []
+    rows = Document.objects.filter(order=order).defer("content").annotate(has_pdf=Q(file__isnull=False))
+    return [
+        DocumentView(
+            row,
+            reverse("admin:orders_document_print", args=(row.pk,)),
+            reverse("admin:orders_document_pdf", args=(row.pk,)) if row.has_pdf else "",
+        )
+        for row in rows.order_by("-pk")[:MOST]
+    ]
 
 
 def _notes(order: Order, actor: Actor, as_of: datetime) -> list[NoteView]:

@@ -8,14 +8,19 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.forms.boundfield import BoundField
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orders import rules
-from orders.admin.forms import AmountForm, LinesForm, OrderForm, reasons_by_category, text_area, yes
-from orders.admin.plans import PlanView, Shown, read_shown, sign_shown
-from orders.models import CancellationRequest, Disposition, Order, OrderLine
+from orders.admin.forms import AmountForm, LinesForm, OrderForm, ReasonSelect, reasons_by_category, text_area, yes
+from orders.admin.plans import PlanView
+from orders.models import Cancellation, CancellationReason, CancellationRequest, Disposition, Order, OrderLine
+from orders.processing import get_event_handler
+from orders.processing.cancelling import Choices, Contact
 from orders.processing.decision import changed_since
+from orders.processing.letters import Letter
+from orders.rules.recurring import planned_end
 from shop.errors import Refused, Words
 from shop.money import ZERO, quantum
 
@@ -58,7 +63,7 @@ class PlanForm(OrderForm):
 
     def _sign(self, choice: Mapping[str, Any]) -> str:
         assert self.plan is not None
-        return sign_shown(Shown(dict(choice), self.plan), purpose=self._purpose)
+        return rules.sign_plan(rules.Shown(dict(choice), self.plan), purpose=self._purpose)
 
     @property
     def _purpose(self) -> str:
@@ -78,7 +83,11 @@ class PlanForm(OrderForm):
 
     @property
     def plan_view(self) -> PlanView | None:
-        return PlanView(self.plan, self.facts, self._choice or {}) if self.plan else None
+        return PlanView(self.plan, self.facts, self._choice or {}, self.letters()) if self.plan else None
+
+    def letters(self) -> list[Letter]:
+        """What the customer would be told, where the plan is one that tells."""
+        return []
 
     @property
     def shown_scope(self) -> str:
@@ -93,13 +102,20 @@ class PlanForm(OrderForm):
         self._choice = self.choice(data)
         if self._choice is None:
             return data
-        before = read_shown(data.get("token", ""), purpose=self._purpose)
+        before = self._shown_before(data)
         if before is None or before.choice != self._choice or not self.is_confirming:
             self._show_again(data)
             return data
         self.plan = data["plan"] = before.plan
         self.confirmed = not self.errors
         return data
+
+    def _shown_before(self, data: Mapping[str, Any]) -> rules.Shown | None:
+        """What the page has shown; nothing where its token is missing, altered, too old, or of another page."""
+        try:
+            return rules.read_plan(data.get("token", ""), purpose=self._purpose)
+        except (rules.PlanForged, rules.PlanExpired):
+            return None
 
     def _show_again(self, data: dict[str, Any]) -> None:
         """Nothing happens yet: show the plan for these choices, and bind the next confirmation to it."""
@@ -160,64 +176,128 @@ def as_units(lines: Mapping[str, int] | None) -> dict[int, int] | None:
 
 
 class CancelForm(PlanForm, ScopeForm):
-    """The cancellation dialog of seed 001: what, why, and four separate choices."""
+    """The cancellation dialog of seed 001: what, why, who asked for it, and four separate choices.
+
+    Where somebody has to agree first, it asks why, and its button asks for approval instead.
+    """
 
     purpose = "cancel"
     all_label = gettext_lazy("Everything that has not shipped")
     column = gettext_lazy("Cancel")
-    reason = forms.ChoiceField(label=gettext_lazy("Reason"))
+    CONTACT = ("contact_name", "contact_channel", "contact_details", "contact_at")
+    BESIDE_THE_PLAN = frozenset({"reason", "note", "understood", "justification", *CONTACT})
+
+    reason = forms.ChoiceField(label=gettext_lazy("Reason"), widget=ReasonSelect)
+    contact_name = forms.CharField(label=gettext_lazy("Who asked for it"), required=False, max_length=200)
+    contact_channel = forms.ChoiceField(
+        label=gettext_lazy("How"), required=False, choices=[("", "–"), *Cancellation.Channel.choices]
+    )
+    contact_details = forms.CharField(label=gettext_lazy("Telephone number or address"), required=False, max_length=200)
+    contact_at = forms.DateTimeField(
+        label=gettext_lazy("When"),
+        required=False,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+        help_text=gettext_lazy("Empty: now."),
+    )
     note = forms.CharField(
         label=gettext_lazy("Note"),
         required=False,
         max_length=2000,
         widget=text_area(),
-        help_text=gettext_lazy("For colleagues. If the customer asked for it: who, how and when."),
+        help_text=gettext_lazy("For colleagues."),
     )
     restock = yes(gettext_lazy("Put the units back into stock"))
     refund = yes(gettext_lazy("Refund what was paid for them"))
     notify = yes(gettext_lazy("Tell the customer"))
-    field_order = ["scope", "reason", "note", "restock", "refund", "notify"]
+    justification = forms.CharField(
+        label=gettext_lazy("Why it should be cancelled"),
+        required=False,
+        max_length=2000,
+        widget=text_area(2),
+        help_text=gettext_lazy("For whoever decides it."),
+    )
+    field_order = ["scope", "reason", *CONTACT, "note", "restock", "refund", "notify", "ends_series"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._handler = get_event_handler(kwargs["actor"])
+        self._reason: CancellationReason | None = None
         super().__init__(*args, **kwargs)
+
+    def _show_first_plan(self) -> None:
+        self._prepare()
+        super()._show_first_plan()
+
+    def _prepare(self) -> None:
+        """What depends on the order: its reasons, whether it is one of a series, whether goods may be packed."""
         field = self.fields["reason"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = reasons_by_category(empty=_("Choose a reason"))
+        ending = planned_end(self.order)
+        if ending is not None:
+            words = _("End the recurring order as well (%(rhythm)s): no further order comes")
+            self.fields["ends_series"] = forms.BooleanField(label=words % {"rhythm": ending.rhythm}, required=False)
         if self.order.status in rules.SHIPPABLE:
             label = _("I have made sure that these units do not leave: the order is “%(status)s”.")
             self.fields["understood"] = forms.BooleanField(
                 label=label % {"status": self.order.status_label}, required=self.is_confirming
             )
 
+    def full_clean(self) -> None:
+        self._prepare()
+        super().full_clean()
+
+    @property
+    def plain_fields(self) -> list[BoundField]:
+        return [field for field in super().plain_fields if field.name not in {"justification", *self.CONTACT}]
+
+    @property
+    def contact_fields(self) -> list[BoundField]:
+        return [self[name] for name in self.CONTACT]
+
     def available(self) -> Callable[[OrderLine], int]:
         return lambda line: line.open
 
     def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        flags = {name: bool(data.get(name)) for name in ("restock", "refund", "notify")}
+        flags = {name: bool(data.get(name)) for name in ("restock", "refund", "notify", "ends_series")}
         return {"lines": as_text(self.chosen(data)), **flags}
 
     def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
-        lines = as_units(choice["lines"])
-        return rules.plan_cancellation(self.facts, lines, restock=choice["restock"], notify=choice["notify"])
+        return self._handler.planned(self.facts, self._choices(choice))
 
+    def _choices(self, choice: Mapping[str, Any]) -> Choices:
+        flags = {name: choice[name] for name in ("restock", "refund", "notify", "ends_series")}
+        return Choices(lines=as_units(choice["lines"]), reason=self._reason, contact=self.contact, **flags)
 
-class AskCancelForm(ScopeForm):
-    """A wish to cancel, for those who may not do it themselves at this stage; somebody else decides."""
+    def letters(self) -> list[Letter]:
+        if self.plan is None or self._choice is None:
+            return []
+        return self._handler.letters_of(self.facts, self.plan, self._choices(self._choice))
 
-    all_label = gettext_lazy("Everything that has not shipped")
-    column = gettext_lazy("Cancel")
-    reason = forms.ChoiceField(label=gettext_lazy("Reason"))
-    note = forms.CharField(label=gettext_lazy("Why it should be cancelled"), max_length=2000, widget=text_area())
-    field_order = ["scope", "reason", "note"]
+    @property
+    def contact(self) -> Contact:
+        data = getattr(self, "cleaned_data", {})
+        if self._reason is None or not self._reason.asks_contact:
+            return Contact()
+        fields = {name.removeprefix("contact_"): data.get(name) for name in self.CONTACT}
+        return Contact(**{name: value for name, value in fields.items() if value})
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        field = self.fields["reason"]
-        assert isinstance(field, forms.ChoiceField)
-        field.choices = reasons_by_category(empty=_("Choose a reason"))
+    def clean(self) -> dict[str, Any]:
+        code = self.cleaned_data.get("reason")
+        self._reason = CancellationReason.objects.filter(code=code).first() if code else None
+        data = super().clean()
+        data["contact"] = self.contact
+        if self.plan is not None and self._reason is not None:
+            self._ask_for_approval(data)
+        return data
 
-    def available(self) -> Callable[[OrderLine], int]:
-        return lambda line: line.open
+    def _ask_for_approval(self, data: Mapping[str, Any]) -> None:
+        """The reason decides as well whether somebody has to agree: then whoever asks says why."""
+        assert self.plan is not None
+        approval = self._handler.assess(self.facts, self.plan, self._reason).approval
+        self.plan = replace(self.plan, approval=approval)
+        if approval is not None and self.is_confirming and not data.get("justification", "").strip():
+            self.add_error("justification", _("Say why it should be cancelled: somebody else has to agree."))
+            self.confirmed = False
 
 
 class TakePaymentForm(PlanForm, ScopeForm):

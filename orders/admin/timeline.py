@@ -174,6 +174,8 @@ def _beside(details: Mapping[str, Any], names: Names) -> Iterator[tuple[Words, s
     for wish in details.get("wishes") or []:
         line, reason = names.line(str(wish.get("line"))), wish.get("reason", "")
         yield gettext_lazy("Wish"), f"{wish.get('units')} × {line}: {names.reasons.get(reason, reason)}"
+    for document in details.get("documents") or []:
+        yield gettext_lazy("Document"), str(document.get("number", ""))
     note = details.get("note")
     if isinstance(note, Mapping):
         yield gettext_lazy("Note before"), str(note.get("before", ""))

@@ -19,7 +19,9 @@ from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, StorefrontView, er
 from orders.api.serializers import RequestSerializer
 from orders.models import CancellationReason, CancellationRequest, Order, OrderLine
 from orders.processing import get_event_handler
-from orders.processing.cancelling import Wish
+from orders.processing.requesting import Wish
+from orders.rules import read_plan
+from shop.actors import Actor
 from shop.api import actor_of, canonical, once
 from shop.models import IdempotencyKey
 
@@ -27,6 +29,11 @@ REPEATED_WITHIN = timedelta(minutes=10)
 MAX_ID = 2**63 - 1
 MAX_UNITS = 2**31 - 1
 MAX_DESCRIPTION = 2000
+
+
+def purpose_of(order: Order, actor: Actor) -> str:
+    """What a plan's token was made for: this door, this order, this person."""
+    return f"api:cancel:{order.pk}:{actor.user_id}"
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -86,6 +93,8 @@ class CancelSerializer(serializers.Serializer[Any]):
     cancel_order_items = AskedLineSerializer(many=True, allow_empty=False)
     pickup_address = serializers.IntegerField(required=False, allow_null=True)
     fully_refund_as_loyalty_money = serializers.BooleanField(required=False, default=False)
+    # Not in the contract: the token of …/cancel/plan/, to have exactly that happen.
+    plan = serializers.CharField(required=False)
 
     def validate_pickup_address(self, value: int | None) -> None:
         if value is not None:
@@ -201,7 +210,9 @@ class CancelView(StorefrontView):
 
         def answer() -> Response:
             wishes = asked.validated_data["cancel_order_items"]
-            requests = handler.cancel_or_request(number=order.number or "", wishes=wishes)
+            token = asked.validated_data.get("plan")
+            plan = read_plan(token, purpose=purpose_of(order, handler.actor)).plan if token else None
+            requests = handler.cancel_or_request(number=order.number or "", wishes=wishes, plan=plan)
             return Response(RequestSerializer(requests, many=True).data) if requests else Response(status=204)
 
         return self._once(request, order, answer)

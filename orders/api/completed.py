@@ -19,7 +19,7 @@ from orders.api.base import NOT_LOGGED_IN, StorefrontView, errors, orders_of
 from orders.api.serializers import CompletedSerializer
 from orders.api.shown import shown
 from orders.models import OrderNotFound
-from orders.rules import Policy
+from orders.processing.policies import cancel_rules
 from shop.api import actor_of
 
 SALT = "orders.completed"
@@ -89,7 +89,7 @@ class CompletedView(StorefrontView):
         order = orders_of(actor_of(request)).select_related("store").filter(number=number).first()
         if order is None:
             raise OrderNotFound
-        found = shown(order, policy=Policy.of_settings(), as_of=timezone.now())
+        found = shown(order, cancel_rules=cancel_rules(), as_of=timezone.now())
         if isinstance(request.accepted_renderer, PageRenderer):
             return Response({"order": order, "lines": found.lines, "discounts": found.discounts})
         return Response(CompletedSerializer(found, context={"request": request}).data)

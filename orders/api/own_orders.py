@@ -23,7 +23,7 @@ from orders.api.base import MAX_NUMBER_LENGTH, NO_ORDER, NOT_LOGGED_IN, Storefro
 from orders.api.serializers import OrderSerializer, ReasonSerializer
 from orders.api.shown import ShownOrder, shown
 from orders.models import CancellationReason, Order, OrderNotFound, OrderQuerySet
-from orders.rules import Policy
+from orders.processing.policies import cancel_rules
 from shop.actors import Actor
 from shop.api import BoundedJSONParser, Pages, actor_of
 
@@ -84,8 +84,8 @@ class OrderListView(StorefrontView, generics.ListAPIView[Order]):
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         page = self.paginate_queryset(self.get_queryset())
-        policy, now = Policy.of_settings(), timezone.now()
-        orders = [shown(order, policy=policy, as_of=now) for order in page or []]
+        rules, now = cancel_rules(), timezone.now()
+        orders = [shown(order, cancel_rules=rules, as_of=now) for order in page or []]
         return self.get_paginated_response(shown_orders(orders, request))
 
 
@@ -106,7 +106,7 @@ class OrderView(StorefrontView):
         order = orders_of(actor_of(request)).filter(pk=int(pk)).first()
         if order is None:
             raise OrderNotFound
-        found = shown(order, policy=Policy.of_settings(), as_of=timezone.now())
+        found = shown(order, cancel_rules=cancel_rules(), as_of=timezone.now())
         return Response(OrderSerializer(found, context={"request": request}).data)
 
 
@@ -195,5 +195,5 @@ class TrackingView(StorefrontView):
         order = orders_of(guest).filter(**Order.resolve_number(asked.validated_data["number"])).first()
         if order is None:
             raise OrderNotFound
-        found = shown(order, policy=Policy.of_settings(), as_of=timezone.now())
+        found = shown(order, cancel_rules=cancel_rules(), as_of=timezone.now())
         return Response(shown_orders([found], request))

@@ -285,7 +285,7 @@ class ReasonSerializer(serializers.ModelSerializer[CancellationReason]):
 
     id = serializers.IntegerField(source="pk")
     uuid = serializers.SerializerMethodField()
-    subject = serializers.CharField(source="name")
+    subject = serializers.CharField(source="label")
     cancellation_type = serializers.SerializerMethodField()
     extra_information_needed = serializers.BooleanField(source="needs_note")
     order = serializers.IntegerField(source="position")

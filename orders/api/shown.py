@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from django.utils.translation import get_language, to_locale
 from orders.models import (
     STATUS_CODES,
     CancellationRequest,
+    CancelRule,
     Order,
     OrderAddress,
     OrderDiscount,
@@ -65,9 +67,9 @@ class ShownOrder:
         return not self.is_cancellable and any(line.flags.is_refundable for line in self.lines)
 
 
-def shown(order: Order, *, policy: Policy, as_of: datetime) -> ShownOrder:
+def shown(order: Order, *, cancel_rules: Sequence[CancelRule], as_of: datetime) -> ShownOrder:
     """This will put together what is shown of an order that was read by `orders_of`; it asks the database nothing."""
-    lines = list(order.lines.all())
+    policy, lines = Policy.of(order, cancel_rules), list(order.lines.all())
     requests = {line.pk: list(line.cancellation_requests.all()) for line in lines}
     pending = pending_lines(request for some in requests.values() for request in some)
     return ShownOrder(

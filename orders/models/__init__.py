@@ -7,6 +7,7 @@ from typing import ClassVar
 from orders.models.approvals import Absence, Approval, ApprovalLevel, ApprovalPolicy
 from orders.models.bulk import BulkItem, BulkRun
 from orders.models.cancellation import Cancellation, CancellationReason, CancellationRequest, CancelRule
+from orders.models.documents import Document, DocumentFile, DocumentKind, DocumentSeries
 from orders.models.events import (
     CommunicationEvent,
     Disposition,
@@ -19,6 +20,7 @@ from orders.models.events import (
     ShippingEventType,
 )
 from orders.models.facts import Facts
+from orders.models.figures import CancellationFigure, FigureCursor
 from orders.models.journal import Hold, JournalEntry, OrderNote, as_json
 from orders.models.lines import InvalidLineStatus, OrderLine
 from orders.models.order import (
@@ -31,6 +33,7 @@ from orders.models.order import (
     OrderNotFound,
     OrderQuerySet,
 )
+from orders.models.recurring import RecurringChange, RecurringItem, RecurringNotFound, RecurringOrder
 from orders.models.status import STATUS_CODES, Status, status_label, workflows
 
 
@@ -62,12 +65,18 @@ __all__ = [
     "BulkRun",
     "CancelRule",
     "Cancellation",
+    "CancellationFigure",
     "CancellationReason",
     "CancellationRequest",
     "CaptureMode",
     "CommunicationEvent",
     "Disposition",
+    "Document",
+    "DocumentFile",
+    "DocumentKind",
+    "DocumentSeries",
     "Facts",
+    "FigureCursor",
     "Hold",
     "InvalidLineStatus",
     "InvalidOrderStatus",
@@ -84,6 +93,10 @@ __all__ = [
     "PaymentEvent",
     "PaymentEventQuantity",
     "PaymentEventType",
+    "RecurringChange",
+    "RecurringItem",
+    "RecurringNotFound",
+    "RecurringOrder",
     "ShippingEvent",
     "ShippingEventQuantity",
     "ShippingEventType",

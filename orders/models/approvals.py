@@ -53,7 +53,13 @@ class ApprovalPolicy(models.Model):
     is_active = models.BooleanField(_("active"), default=True)
     level = models.ForeignKey(ApprovalLevel, models.PROTECT, related_name="policies", verbose_name=_("needs"))
     store = models.ForeignKey(
-        Store, models.CASCADE, null=True, blank=True, related_name="+", verbose_name=_("store"), help_text=_("Empty: all.")
+        Store,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("store"),
+        help_text=_("Empty: all."),
     )
     stages = models.JSONField(_("statuses of the order"), default=list, blank=True)
     reasons = models.ManyToManyField(CancellationReason, verbose_name=_("reasons"), blank=True, related_name="+")
@@ -68,7 +74,10 @@ class ApprovalPolicy(models.Model):
     currency = currency_field(_("currency"), blank=True)
     # How much has been cancelled already: a policy with one of these finds a cancellation unusual.
     staff_per_day = models.PositiveIntegerField(
-        _("orders by this person today"), null=True, blank=True, help_text=_("When so many have been cancelled already.")
+        _("orders by this person today"),
+        null=True,
+        blank=True,
+        help_text=_("When so many have been cancelled already."),
     )
     staff_value_per_day = money_field(
         _("value by this person today"),

@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from orders.models.cancellation import Cancellation, CancellationReason
+from shop.models import Store
 
 
 class BulkRun(models.Model):
@@ -27,11 +28,27 @@ class BulkRun(models.Model):
     once = models.UUIDField(unique=True, default=uuid.uuid4)
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     status = models.CharField(_("status"), max_length=20, choices=Status)
+    store = models.ForeignKey(
+        Store,
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("store"),
+        help_text=_("Empty: orders of several stores."),
+    )
     reason = models.ForeignKey(CancellationReason, models.PROTECT, related_name="+", verbose_name=_("reason"))
     note = models.TextField(_("note"), blank=True)
     restock = models.BooleanField(_("back into stock"), default=True)
     refund = models.BooleanField(_("refund"), default=True)
     notify = models.BooleanField(_("tell the customers"), default=True)
+    # Who asked the shop for it, where the reason wants to know; as in Cancellation.
+    contact_name = models.CharField(_("asked for by"), max_length=200, blank=True)
+    contact_channel = models.CharField(_("how"), max_length=20, choices=Cancellation.Channel, blank=True)
+    contact_details = models.CharField(_("telephone number or address"), max_length=200, blank=True)
+    contact_at = models.DateTimeField(_("asked for at"), null=True, blank=True)
+    # What was shown before it began: orders, units, and by currency what they are worth and what goes back.
+    totals = models.JSONField(default=dict)
     # After so many it pauses by itself and asks; None: it does not.
     try_first = models.PositiveIntegerField(_("try first"), null=True, blank=True)
     # Counts the times it was started: jobs of an earlier one find nothing to do.
@@ -60,7 +77,7 @@ class BulkItem(models.Model):
         FAILED = "failed", _("Went wrong")
         SKIPPED = "skipped", _("Not done")
 
-    AGAIN: ClassVar[tuple[str, ...]] = ("refused", "failed", "skipped")
+    AGAIN: ClassVar[tuple[str, ...]] = ("refused", "failed")
 
     run = models.ForeignKey(BulkRun, models.CASCADE, related_name="items", verbose_name=_("run"))
     position = models.PositiveIntegerField(_("position"))
@@ -73,6 +90,8 @@ class BulkItem(models.Model):
         Cancellation, models.PROTECT, null=True, blank=True, related_name="bulk_items", verbose_name=_("cancellation")
     )
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    joint = models.BooleanField(default=False, help_text="its customer has several orders in the run")
+    changed = models.BooleanField(default=False, help_text="it is not as it was when the run was agreed to")
     told = models.BooleanField(default=False, help_text="the customer's message is promised")
 
     class Meta:

@@ -75,7 +75,13 @@ class CancelRule(models.Model):
     """
 
     store = models.ForeignKey(
-        Store, models.CASCADE, null=True, blank=True, related_name="+", verbose_name=_("store"), help_text=_("Empty: all.")
+        Store,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("store"),
+        help_text=_("Empty: all."),
     )
     channel = models.CharField(_("channel"), max_length=30, blank=True, help_text=_("Such as “web”. Empty: all."))
     direct_statuses = models.JSONField(

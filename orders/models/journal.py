@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -136,10 +138,18 @@ class Hold(models.Model):
 
 def as_json(value: Any) -> Any:
     """A value as the journal stores it: decimals as text, everything else as JSON has it."""
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, dict):
         return {str(k): as_json(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [as_json(v) for v in value]
-    if value is None or isinstance(value, str | int | bool):
-        return value
+    if is_dataclass(value):
+        kind: Any = type(value)
+        return {name: as_json(getattr(value, name)) for name in _names_of(kind)}
     return str(value)
+
+
+@cache
+def _names_of(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))

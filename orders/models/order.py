@@ -160,12 +160,23 @@ class BaseOrder(FSMModelMixin, models.Model):
     )
 
     placed_at = models.DateTimeField(_("placed"))
+    # When its invoice was issued: set with it, so that no query is needed to know of it.
+    invoiced_at = models.DateTimeField(_("invoiced"), null=True, blank=True, editable=False)
     # Since when its payment is awaited, where that was not at placement: it was reinstated.
     payment_awaited_at = models.DateTimeField(null=True, blank=True, editable=False)
     # While a cancellation can be undone: until then its stock, money and messages wait.
     undo_until = models.DateTimeField(_("can be undone until"), null=True, blank=True, editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
     idempotency_key = models.CharField(max_length=200, unique=True, null=True, editable=False)
+    recurring = models.ForeignKey(
+        "orders.RecurringOrder",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="orders",
+        verbose_name=_("recurring order"),
+    )
+    occurrence = models.PositiveIntegerField(_("number in the series"), null=True, blank=True)
     extra = models.JSONField(default=dict, blank=True, help_text=_("What else the checkout collected."))
 
     _facts: Facts | None = None
@@ -195,6 +206,11 @@ class BaseOrder(FSMModelMixin, models.Model):
             ),
             models.CheckConstraint(name="order_totals_not_negative", condition=Q(total__gte=0, shipping_total__gte=0)),
             models.CheckConstraint(name="order_has_number", condition=Q(status=Status.NEW) | Q(number__isnull=False)),
+            models.UniqueConstraint(fields=["recurring", "occurrence"], name="order_occurrence_once"),
+            models.CheckConstraint(
+                name="order_occurrence_of_series",
+                condition=Q(recurring=None, occurrence=None) | Q(recurring__isnull=False, occurrence__isnull=False),
+            ),
         ]
         indexes = [
             models.Index(fields=["-placed_at", "-id"], name="order_newest"),

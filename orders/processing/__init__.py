@@ -13,18 +13,21 @@ from django.utils.module_loading import import_string
 
 from inventory.services import InvalidStockAdjustment
 from orders.models import InvalidLineStatus, InvalidOrderStatus, InvalidStatus
+from orders.processing.bulk import Bulk
 from orders.processing.contract import OscarContract
 from orders.processing.decision import Decision, OrderChanged
-from orders.processing.placement import Discount, Item, PaymentChoice, Placement, PlacementRefused, Placing, pay_now
+from orders.processing.placement import Discount, Item, PaymentChoice, Placement, PlacementRefused, pay_now
+from orders.processing.recurring import Recurring
 from orders.rules import InvalidPaymentEvent, InvalidShippingEvent
 from shop.actors import Actor
 
 
-class EventHandler(Placing, OscarContract):
+class EventHandler(Bulk, Recurring, OscarContract):
     """Handles every request about orders: who asks, one transaction, one lock, one journal entry.
 
-    Its verbs are in placement, fulfilment, money, cancelling and deskwork; Oscar's methods in contract. Override what
-    your shop does differently and name your class in ORDER_EVENT_HANDLER.
+    Its verbs are in placement, recurring, fulfilment, money, cancelling, batch, bulk and deskwork; Oscar's methods in
+    contract.
+    Override what your shop does differently and name your class in ORDER_EVENT_HANDLER.
     """
 
 

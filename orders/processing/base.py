@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import CancellationReason
 from orders.processing.decision import Decision
+from shop import maintenance
 from shop.actors import Actor
 from shop.errors import Invalid, Refused
 from shop.models import User
+from shop.together import atomic
 
 
 class UnknownReason(Invalid):
@@ -33,6 +34,10 @@ class CauseReused(Refused):
     message = _("“%(cause)s” has caused something else already; it cannot cause this.")
 
 
+# What people may do while the desk is under maintenance: leave word.
+DURING_MAINTENANCE = frozenset({"queue_cancellation", "write_note"})
+
+
 class HandlerBase:
     """Keeps who asks and, while a verb runs, its decision. A handler serves one request; it is not shared."""
 
@@ -45,17 +50,20 @@ class HandlerBase:
         self.as_of = as_of or timezone.now()
         self.kwargs = kwargs
         self._decision: Decision | None = None
+        self._may_go_on = False
 
     @contextmanager
     def decide(self, number: str, verb: str, *, version: int | None = None, note: str = "") -> Iterator[Decision]:
         """Lock the order, decide, write. Inside a decision on the same order it joins that one: one lock, one entry.
 
-        Raises OrderNotFound, OrderChanged, and whatever is raised inside; then nothing has happened.
+        Raises OrderNotFound, OrderChanged, UnderMaintenance, and whatever is raised inside; then nothing has happened.
         """
         if self._decision is not None and self._decision.order.number == number:
             yield self._decision
             return
-        with transaction.atomic():
+        if verb not in DURING_MAINTENANCE:
+            self._check_maintenance()
+        with atomic():
             outer, self._decision = self._decision, None
             decision = Decision(number=number, actor=self.actor, verb=verb, as_of=self.as_of, version=version)
             decision.note = note
@@ -65,6 +73,14 @@ class HandlerBase:
                 decision.finish()
             finally:
                 self._decision = outer
+
+    def _check_maintenance(self) -> None:
+        """The system goes on under maintenance; people wait. Asked once: a handler serves one request."""
+        if self._may_go_on or self.actor.is_system:
+            return
+        if (period := maintenance.current()) is not None:
+            raise maintenance.UnderMaintenance(period)
+        self._may_go_on = True
 
     def reason_of(self, reason: str | int | CancellationReason | None, *, note: str = "") -> CancellationReason | None:
         """A reason by code, id or itself. Raises UnknownReason, NoteNeeded."""

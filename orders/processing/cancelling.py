@@ -1,70 +1,142 @@
-"""Cancel before shipping, take back after it, and what customers ask for and a person decides."""
+"""Cancel before shipping: planned, agreed to, done as planned, and for a while undone again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from decimal import Decimal
+from datetime import datetime, timedelta
+from typing import Any
 
+from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from inventory import services as inventory
 from orders import rules
-from orders.models import (
-    CancellationReason,
-    CancellationRequest,
-    Disposition,
-    Order,
-    OrderLine,
-    OrderNotFound,
-    ShippingEvent,
-    ShippingEventQuantity,
-    Status,
-)
+from orders.models import Cancellation, CancellationReason, Facts, Order, OrderNotFound, ShippingEvent, Status, as_json
 from orders.processing.decision import Decision
-from orders.processing.fulfilment import Fulfilment
-from orders.processing.money import Money
-from shop.errors import Invalid, Refused
-from shop.money import ZERO, rounded
+from orders.processing.letters import Letter, cancellation_letter
+from orders.processing.policies import Policing, ReasonNotYours
+from orders.processing.recurring import Series
+from orders.processing.returning import Returning
+from orders.rules.recurring import planned_end
+from shop import jobs
+from shop.errors import Invalid, NotFound, Refused
+from shop.together import insert
+
+FINISH = "orders.finish_cancellation"
 
 
-class StockRecordGone(inventory.InvalidStockAdjustment):
-    code = "stock_record_gone"
-    message = _("The stock record of “%(name)s” is gone; count the shelf and adjust it by hand.")
+class ReasonMissing(Invalid):
+    code = "reason_missing"
+    message = _("Choose a reason.")
 
 
-class RequestDecided(rules.WrongStatus):
-    code = "request_decided"
-    message = _("This request has been answered already.")
+class ContactMissing(Invalid):
+    code = "contact_missing"
+    message = _("Say who asked for it, how and when: this reason wants to know.")
 
 
-class TooManyUnits(Invalid):
-    code = "too_many_units"
-    message = _("Only %(max)d are left.")
+class UndoOpen(Refused):
+    code = "undo_open"
+    message = _("A cancellation of this order can still be undone.")
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """One line of a customer's request: see CancellationRequest. units None: all that are left."""
-
-    line_id: int
-    units: int | None
-    type: str
-    reason: CancellationReason
-    description: str = ""
+class NoSuchCancellation(NotFound):
+    code = "cancellation_not_found"
+    message = _("There is no such cancellation.")
 
 
-class Cancelling(Fulfilment, Money):
-    def plan_cancellation(self, *, number: str, lines: rules.Lines | None = None, restock: bool = True) -> rules.Plan:
-        """This will tell what cancelling these units would do, without doing it. Raises Refused."""
-        order = Order.objects.of(self.actor).select_related("store").filter(**Order.resolve_number(number)).first()
-        if order is None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """Who asked the shop to cancel, and how: a value of Cancellation.Channel, a telephone number or address."""
+
+    name: str = ""
+    channel: str = ""
+    details: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What somebody chose in a cancellation; the four of them are separate. lines None: all that has not shipped."""
+
+    lines: rules.Lines | None = None
+    reason: CancellationReason | None = None
+    note: str = ""
+    restock: bool = True
+    refund: bool = True
+    notify: bool = True
+    ends_series: bool = False
+    contact: Contact = Contact()
+
+
+class Cancelling(Series, Returning, Policing):
+    # --- planned --------------------------------------------------------------------------------------------------
+
+    def plan_cancellation(
+        self,
+        *,
+        number: str,
+        lines: rules.Lines | None = None,
+        reason: str | int | CancellationReason | None = None,
+        restock: bool = True,
+        refund: bool = True,
+        notify: bool = True,
+        ends_series: bool = False,
+    ) -> rules.Plan:
+        """This will tell what cancelling these units would do, and whose approval it needs. Raises Refused."""
+        choices = Choices(
+            lines=lines,
+            reason=self.reason_of(reason, note="(planned)"),
+            restock=restock,
+            refund=refund,
+            notify=notify,
+            ends_series=ends_series,
+        )
+        return self.show_plan(number=number, choices=choices)[1]
+
+    def show_plan(self, *, number: str, choices: Choices) -> tuple[Order, rules.Plan, Choices]:
+        """This will plan what somebody chose, without doing it: as in `plan_cancellation`, for doors that show it."""
+        order = self.order_of(number)
+        if self.actor.is_customer:
+            wanted = choices.lines or {line.pk: line.open for line in order.facts.lines if line.open}
+            refusal = self.customers_refusal(order.facts, wanted)
+            choices = replace(choices, restock=True, refund=True, notify=True)
+        else:
+            refusal = rules.cancel(order.facts, self.actor)
+        if refusal is not None:
+            raise refusal
+        return order, self.planned(order.facts, choices), choices
+
+    def order_of(self, number: str) -> Order:
+        """An order as the actor may see it, without its lock. Raises OrderNotFound."""
+        found = Order.objects.of(self.actor).select_related("store").filter(**Order.resolve_number(number)).first()
+        if found is None:
             raise OrderNotFound
-        no = rules.cancel(order.facts, self.actor)
-        if no is not None:
-            raise no
-        return rules.plan_cancellation(order.facts, lines, restock=restock)
+        return found
+
+    def planned(self, facts: Facts, choices: Choices) -> rules.Plan:
+        """The whole plan of a cancellation: its effects, who has to agree, and for how long it can be undone."""
+        if facts.order.undo_until is not None and self.actor.is_staff:
+            raise self._undo_open(facts.order)
+        plan = rules.plan_cancellation(
+            facts,
+            choices.lines,
+            restock=choices.restock,
+            refund=choices.refund,
+            notify=choices.notify,
+            series=self._series_ended(facts.order) if choices.ends_series else "",
+        )
+        if not self.actor.is_staff:
+            return plan
+        approval = self.assess(facts, plan, choices.reason).approval
+        return replace(plan, approval=approval, undo_minutes=self.cancel_policy(facts.order).undo_minutes)
+
+    def letters_of(self, facts: Facts, plan: rules.Plan, choices: Choices) -> list[Letter]:
+        """What the customer would be told by a plan: the messages' contexts, to be shown as they will read."""
+        letter = cancellation_letter(facts, plan, choices.reason, contact=choices.contact)
+        return [letter] if plan.messages else []
+
+    # --- done -----------------------------------------------------------------------------------------------------
 
     def cancel(
         self,
@@ -76,326 +148,214 @@ class Cancelling(Fulfilment, Money):
         restock: bool = True,
         refund: bool = True,
         notify: bool = True,
+        ends_series: bool = False,
+        contact: Contact = Contact(),
         plan: rules.Plan | None = None,
         cause: str | None = None,
         version: int | None = None,
+        agreed: Cancellation | None = None,
+        undoable: bool = True,
     ) -> ShippingEvent:
         """This will cancel units that have not shipped (None: all of them), whole lines or some of their units.
 
         Status, units and journal change at once; workers return the stock, void or refund the money and tell the
-        customer. Four separate choices: cancelling, `restock`, `refund`, `notify`.
+        customer: at once, or when it can no longer be undone. Separate choices: cancelling, `restock`, `refund`,
+        `notify`, and `ends_series` for the orders that a recurring order would still have made.
 
-        reason  code, id or row; staff must give one
-        plan    what was shown; if something else would happen by now, PlanChanged is raised and nothing happens
-        cause   a second call with the same cause returns the first one's event
-        Locks the order, then its payments. Raises Refused.
+        reason    code, id or row; staff must give one
+        contact   who asked for it, where the reason wants to know
+        plan      what was shown; if something else would happen by now, PlanChanged is raised and nothing happens
+        cause     a second call with the same cause returns the first one's event
+        agreed    the cancellation that somebody approved, or that waited for the end of maintenance
+        undoable  False: it takes effect at once, whatever the shop's rules say
+        Locks the order, then its payments. Raises Refused: ApprovalNeeded where somebody else has to agree first.
         """
         with self.decide(number, "cancel", version=version, note=note) as d:
             if (before := self.done_before(d, cause, "cancelled")) is not None:
                 return before
-            row = self.reason_of(reason, note=note)
-            if row is None and self.actor.is_staff:
-                raise Invalid(_("Choose a reason."), code="reason_missing", field="reason")
-            d.reason = row.code if row else ""
-            d.require(self._why_not_cancel(d, lines))
-            d.require(None if refund else self._why_not_keep(d))
-            now = rules.plan_cancellation(d.facts, lines, restock=restock, notify=notify)
+            choices = Choices(
+                lines=lines,
+                reason=self.reason_of(reason, note=note),
+                note=note,
+                restock=restock,
+                refund=refund,
+                notify=notify,
+                ends_series=ends_series,
+                contact=contact,
+            )
+            d.reason = choices.reason.code if choices.reason else ""
+            self._finish_what_waits(d)
+            self._check_cancel(d, choices)
+            now = self.planned(d.facts, choices)
             if plan is not None and plan != now:
-                raise rules.PlanChanged
-            choices = {"plan": now, "refund": refund}
-            return self.record_shipping(d, "cancelled", now.units, reason=row, note=note, cause=cause, choices=choices)
+                raise rules.plan_changed(plan, now)
+            if now.approval is not None and agreed is None:
+                raise approval_needed(now.approval)
+            row = agreed or self.draft(d, now, choices)
+            row.cause = row.cause or cause
+            if undoable and now.undo_minutes and self.actor.is_staff:
+                row.undo_until = d.as_of + timedelta(minutes=now.undo_minutes)
+            passed = {"plan": now, "cancellation": row}
+            return self.record_shipping(
+                d, "cancelled", now.units, reason=choices.reason, note=note, cause=cause, choices=passed
+            )
 
-    def _why_not_keep(self, d: Decision) -> Refused | None:
-        """Money that is being taken at this moment cannot be kept: nobody knows yet how much it is."""
-        if not d.facts.capture_in_flight:
-            return None
-        return rules.CaptureUnderWay(remedy=_("Wait until it has ended, or refund what it takes."))
+    def _check_cancel(self, d: Decision, choices: Choices) -> None:
+        """Whether it is possible at all, and everything that has to be said has been."""
+        if self.actor.is_staff:
+            self.check_reason(d.order, choices)
+        d.require(self._why_not_cancel(d, choices.lines))
+        d.require(None if choices.refund else self._why_not_keep(d))
+
+    def check_reason(self, order: Order, choices: Choices) -> None:
+        """Staff give a reason, one that is theirs to give, and say who asked where it wants to know."""
+        reason = choices.reason
+        if reason is None:
+            raise ReasonMissing(field="reason")
+        if not (reason.asks_contact or self.actor.may("orders.cancel_for_any_reason", store_id=order.store_id)):
+            raise ReasonNotYours(params={"reason": reason.label}, field="reason")
+        if not reason.asks_contact:
+            return
+        contact = choices.contact
+        for field, value in (("contact_name", contact.name), ("contact_channel", contact.channel)):
+            if not value.strip():
+                raise ContactMissing(field=field)
+        if contact.channel not in Cancellation.Channel.values:
+            words = _("“%(value)s” is not a way to ask; choose one of: %(choices)s.")
+            params = {"value": contact.channel, "choices": ", ".join(Cancellation.Channel.values)}
+            raise ContactMissing(words, params=params, field="contact_channel")
+        if contact.at is not None and contact.at > self.as_of + timedelta(minutes=5):
+            raise ContactMissing(_("The customer cannot have asked in the future."), field="contact_at")
 
     def _why_not_cancel(self, d: Decision, lines: rules.Lines | None) -> Refused | None:
         if not self.actor.is_customer:
             return rules.cancel(d.facts, self.actor)
         wanted = {line.pk: line.open for line in d.facts.lines if line.open} if lines is None else lines
-        decided = self._verdict(d, cancel=wanted, back={})
-        if decided.refusal is None and not decided.is_direct:
-            words = rules.ORDER_STATUS_FORBIDS
-            return rules.CancelRefused(words, code="order_status_forbids", remedy=_("Ask for it: a person decides."))
-        return decided.refusal
+        return self.customers_refusal(d.facts, wanted)
 
-    def _verdict(self, d: Decision, *, cancel: rules.Lines, back: rules.Lines) -> rules.Verdict:
-        """What becomes of a customer's wish, by the shop's policy."""
-        policy, pending = rules.Policy.of_settings(), open_request_lines(d.order)
-        return rules.verdict(d.facts, cancel=cancel, back=back, pending=pending, policy=policy, as_of=self.as_of)
+    def draft(self, d: Decision, plan: rules.Plan, choices: Choices) -> Cancellation:
+        """The record of a cancellation, not yet written."""
+        contact = choices.contact
+        return Cancellation(
+            order=d.order,
+            status=Cancellation.Status.DONE,
+            reason=choices.reason,
+            note=choices.note,
+            lines=None if choices.lines is None else {str(pk): units for pk, units in choices.lines.items()},
+            restock=choices.restock,
+            refund=choices.refund,
+            notify=choices.notify,
+            ends_series=choices.ends_series,
+            plan=as_json(plan),
+            version=d.order.version,
+            contact_name=contact.name.strip(),
+            contact_channel=contact.channel,
+            contact_details=contact.details.strip(),
+            contact_at=contact.at or (d.as_of if contact.name.strip() else None),
+            stage=d.order.status,
+            units=plan.unit_count,
+            currency=plan.currency,
+            value=plan.value + plan.void if plan.ends_order else plan.value,
+            ends_order=plan.ends_order,
+            unusual=list(self.assess(d.facts, plan, choices.reason).unusual) if self._policies_count() else [],
+            actor_kind=self.actor.kind,
+            requested_by=self.user,
+            requested_by_name=self.actor.name,
+            created_at=d.as_of,
+        )
 
-    def cancel_or_request(self, *, number: str, wishes: list[Wish]) -> list[CancellationRequest]:
-        """This will cancel what a customer asks for at once, or write it down for a person: all lines one way, or none.
-
-        Returns the requests that were made; none means that the units are cancelled. Several reasons make one event
-        with the first line's reason; the journal keeps each line's own. Locks the order, then its payments.
-        Raises CancelRefused with the storefront contract's words, TooManyUnits.
-        """
-        note = "; ".join(f"{wish.reason.name}: {wish.description}" for wish in wishes if wish.description)
-        with self.decide(number, "cancel", note=note) as d:
-            meant = [self._meant(d, wish, position) for position, wish in enumerate(wishes)]
-            cancel, back = units_by_type(meant)
-            decided = self._verdict(d, cancel=cancel, back=back)
-            d.require(decided.refusal)
-            d.details["wishes"] = [
-                {"line": w.line_id, "units": w.units, "type": w.type, "reason": w.reason.code} for w in meant
-            ]
-            if decided.is_direct:
-                self.cancel(number=d.number, lines=cancel, reason=meant[0].reason, note=note)
-                return []
-            d.verb = "request_cancellation"
-            return self.request_cancellation(number=d.number, wishes=meant)
-
-    def _meant(self, d: Decision, wish: Wish, position: int) -> Wish:
-        """The wish with its number of units; where none is left, what was asked, for the rules to refuse."""
-        line = d.facts.line(wish.line_id)
-        left = (line.open if wish.type == CancellationRequest.Type.CANCEL else line.returnable) if line else 0
-        if left and wish.units is not None and wish.units > left:
-            field = f"cancel_order_items.{position}.quantity"
-            raise TooManyUnits(params={"max": left}, max_quantity=left, field=field)
-        return replace(wish, units=wish.units or left or 1)
+    def _policies_count(self) -> bool:
+        return not self.actor.is_system and self.approval_policies().counts
 
     def execute_cancellation(
-        self,
-        d: Decision,
-        plan: rules.Plan,
-        *,
-        reason: CancellationReason | None,
-        note: str,
-        refund: bool,
-        cause: str | None,
+        self, d: Decision, plan: rules.Plan, *, cancellation: Cancellation, cause: str | None
     ) -> ShippingEvent:
-        """Write exactly what the plan says."""
+        """Write exactly what the plan says; what can be undone waits for its time."""
         event = d.shipping_event(
             "cancelled",
             plan.units,
             restock={line.line_id: line.restock for line in plan.lines},
             dispositions={line.line_id: line.disposition for line in plan.lines},
-            reason=reason,
-            note=note,
+            reason=cancellation.reason,
+            note=cancellation.note,
             cause=cause,
         )
-        d.details["plan"] = {"value": plan.value, "refund": plan.refund, "void": plan.void}
-        self._promise_stock(d, event, restocked=any(line.restock for line in plan.lines))
-        words = reason.name if reason else note
-        given_back = self.settle_excess(d, shipping_event=event, reason=words, keep=not refund)
-        if refund and given_back != plan.refund:
-            raise rules.PlanChanged
-        for message in plan.messages:
-            # A customer is told the reason only where it is one that customers may choose themselves.
-            told = reason.name if reason and reason.shown_to_customers else ""
-            money = refund_words(d, plan, refund)
-            d.tell(message, cause=f"event:{event.pk}", units=plan.units, reason=told, **money)
-        self._answer_requests(d, event, plan.units)
+        row = cancellation
+        row.event, row.done_at = event, d.as_of
+        row.plan = as_json(plan)
+        d.details["plan"] = plan.effects
+        d.details["cancellation"] = str(row.uuid)
+        row.status = Cancellation.Status.PENDING if row.undo_until else Cancellation.Status.DONE
+        self.write_cancellation(row)
+        if row.undo_until is None:
+            self._take_effect(d, row, plan, exactly=True)
+        else:
+            d.change(undo_until=row.undo_until)
+            d.promise(FINISH, key=finish_key(row), args={"cancellation": str(row.uuid)}, run_at=row.undo_until)
         if plan.ends_order:
             d.go("complete_cancellation")
+        self.count_cancellation(row)
         return event
 
-    def _promise_stock(self, d: Decision, event: ShippingEvent, *, restocked: bool) -> None:
-        if restocked:
-            d.promise("orders.return_stock", key=f"orders.return_stock:{event.pk}", args={"event": event.pk})
+    def write_cancellation(self, row: Cancellation) -> None:
+        """Write the record: a new row, or the one that waited for its time."""
+        if row._state.adding:
+            insert([row])
+        else:
+            row.save()
 
-    def take_back(
-        self,
-        *,
-        number: str,
-        lines: Mapping[int, tuple[int, str]],
-        reason: str | int | CancellationReason | None = None,
-        note: str = "",
-        refund: bool = True,
-        deduction: Decimal = ZERO,
-        notify: bool = True,
-        cause: str | None = None,
-        version: int | None = None,
-    ) -> ShippingEvent:
-        """This will record that shipped units came back, in which condition, and refund them.
-
-        lines      line id → (units, "sellable" | "quarantine" | "damaged")
-        deduction  what is kept of their value, in the order's currency
-        cause      a second call with the same cause returns the first one's event
-        Locks the order, then its payments. Raises Refused (never shipped, more than shipped, …).
-        """
-        with self.decide(number, "take_back", version=version, note=note) as d:
-            if (before := self.done_before(d, cause, "returned")) is not None:
-                return before
-            row = self.reason_of(reason, note=note)
-            d.reason = row.code if row else ""
-            d.require(rules.take_back(d.facts, self.actor))
-            d.require(None if refund else self._why_not_keep(d))
-            plan = rules.plan_return(d.facts, lines, deduction=deduction, notify=notify)
-            choices = {"plan": plan, "refund": refund}
-            return self.record_shipping(d, "returned", plan.units, reason=row, note=note, cause=cause, choices=choices)
-
-    def execute_return(
-        self,
-        d: Decision,
-        plan: rules.Plan,
-        *,
-        reason: CancellationReason | None,
-        note: str,
-        refund: bool,
-        cause: str | None,
-    ) -> ShippingEvent:
-        """Write exactly what the plan says."""
-        event = d.shipping_event(
-            "returned",
-            plan.units,
-            restock={line.line_id: line.restock for line in plan.lines},
-            dispositions={line.line_id: line.disposition for line in plan.lines},
-            reason=reason,
-            note=note,
-            cause=cause,
-        )
+    def _take_effect(self, d: Decision, row: Cancellation, plan: rules.Plan, *, exactly: bool) -> None:
+        """Promise the stock, the money and the messages, and answer customers' requests."""
+        event, reason = row.event, row.reason
+        assert event is not None
         self._promise_stock(d, event, restocked=any(line.restock for line in plan.lines))
-        units = {line.line_id: (line.refund_units, line.value) for line in plan.lines if line.refund_units}
-        if units:
-            self.give_back(d, amount=plan.refund if refund else ZERO, units=units, shipping_event=event)
-        for message in plan.messages:
-            d.tell(message, cause=f"event:{event.pk}", units=plan.units, **refund_words(d, plan, refund))
+        words = reason.label if reason else row.note
+        given_back = self.settle_excess(d, shipping_event=event, reason=words, keep=not row.refund)
+        if exactly and given_back != plan.refund:
+            raise rules.PlanChanged(remedy=_("Look at it again."))
+        if plan.messages:
+            told = replace(plan, refund=given_back)
+            letter = cancellation_letter(d.facts, told, reason, contact=contact_of(row))
+            d.tell(letter.event, cause=f"event:{event.pk}", units=plan.units, **letter.extra)
         self._answer_requests(d, event, plan.units)
-        return event
+        if row.ends_series:
+            self.end_series_of(d, reason=reason, note=row.note, notify=row.notify)
 
-    def return_stock(self, *, event_id: int) -> None:
-        """This will put the units of a cancellation or return back into stock; a repetition does nothing.
+    # --- later ----------------------------------------------------------------------------------------------------
 
-        Locks the order, then stock records. Raises StockRecordGone and inventory's refusals: the job then waits for a
-        person, and the cancellation stays as it is.
+    def finish_cancellation(self, *, cancellation: str) -> None:
+        """This will complete a cancellation that can no longer be undone; a repetition, or one undone, does nothing.
+
+        cancellation  its uuid. Locks the order, then its payments.
         """
-        event, quantities, moves = self._stock_to_return(event_id)
-        gone = next((q.line for q in quantities if q.line.stock_record_id is None), None)
-        if gone is not None:
-            raise StockRecordGone(params={"name": gone.name})
-        reference, actor_name = event.order.number or "", event.actor_name
-        if event.event_type.code == "returned":
-            by_disposition = {
-                disposition: [moves[q.line_id] for q in quantities if q.disposition == disposition]
-                for disposition in sorted({q.disposition for q in quantities})
-            }
-            inventory.take_back(moves_by_disposition=by_disposition, reference=reference, actor_name=actor_name)
+        number = cancellation_of(cancellation).order.number or ""
+        with self.decide(number, "finish_cancellation") as d:
+            d.only_if_changed = True
+            self._finish_what_waits(d, must=True)
+
+    def _finish_what_waits(self, d: Decision, *, must: bool = False) -> None:
+        """Complete the order's cancellation that could still be undone. Staff decide themselves which they want."""
+        if d.order.undo_until is None:
             return
-        released = inventory.release(moves=list(moves.values()), reference=reference, actor_name=actor_name)
-        done = {move.key for move in released}
-        aside = [
-            inventory.Move(q.line.stock_record_id or 0, q.restock, f"set-aside:{event.pk}:{q.line_id}")
-            for q in quantities
-            if q.disposition == Disposition.QUARANTINE
-        ]
-        if aside:
-            inventory.reclassify(
-                moves=aside, source="sellable", target="quarantine", reference=reference, actor_name=actor_name
-            )
-        lines = [q.line for q in quantities if moves[q.line_id].key in done]
-        for line in lines:
-            line.allocated -= moves[line.pk].quantity
-        OrderLine.objects.bulk_update(lines, ["allocated"])
+        if self.actor.is_staff and not must:
+            raise self._undo_open(d.order)
+        row = pending_of(d.order)
+        d.change(undo_until=None)
+        if row is None:
+            return
+        row.status = Cancellation.Status.DONE
+        self._take_effect(d, row, rules.plan_from_json(row.plan), exactly=False)
+        row.save(update_fields=["status"])
+        jobs.call_off([finish_key(row)], note=str(_("Completed")))
 
-    def stock_was_returned_by_hand(self, *, event_id: int) -> None:
-        """This will close the books of a stock return that a person did: what was allocated is so no longer.
+    def _undo_open(self, order: Order) -> Refused:
+        return UndoOpen(remedy=_("Complete it, or undo it, first."), deadline=order.undo_until)
 
-        Where the stock record is gone there is no book to keep in step. Raises inventory's refusals.
-        """
-        event, quantities, moves = self._stock_to_return(event_id)
-        if event.event_type.code == "returned":
-            return  # the person's own adjustment put them where they are
-        held = [moves[q.line_id] for q in quantities if q.line.stock_record_id is not None]
-        released = inventory.release(moves=held, reference=event.order.number or "") if held else []
-        done = {move.key for move in released}
-        for q in quantities:
-            if q.line.stock_record_id is None or moves[q.line_id].key in done:
-                q.line.allocated -= q.restock
-        OrderLine.objects.bulk_update([q.line for q in quantities], ["allocated"])
-
-    def _stock_to_return(
-        self, event_id: int
-    ) -> tuple[ShippingEvent, list[ShippingEventQuantity], dict[int, inventory.Move]]:
-        """An event's units that go back to stock, each with its move (line id → move). Locks the order first."""
-        event = ShippingEvent.objects.select_related("order", "event_type").get(pk=event_id)
-        Order.objects.select_for_update(no_key=True).get(pk=event.order_id)
-        quantities = list(event.line_quantities.filter(restock__gt=0).select_related("line").order_by("line"))
-        moves = {
-            q.line_id: inventory.Move(
-                q.line.stock_record_id or 0, q.restock, f"{event.event_type.code}:{event.pk}:{q.line_id}"
-            )
-            for q in quantities
-        }
-        return event, quantities, moves
-
-    # --- requests -------------------------------------------------------------------------------------------------
-
-    def request_cancellation(
-        self, *, number: str, wishes: list[Wish], note: str = "", version: int | None = None
-    ) -> list[CancellationRequest]:
-        """This will write down what a customer wants cancelled or sent back, for a person to decide.
-
-        All wishes or none. Raises Refused (an open request for a line, nothing left of it, …).
-        """
-        with self.decide(number, "request_cancellation", version=version, note=note) as d:
-            if self.actor.is_staff:
-                self.actor.require("orders.cancel_order", store_id=d.order.store_id)
-            wishes = [self._meant(d, wish, position) for position, wish in enumerate(wishes)]
-            units, back = units_by_type(wishes)
-            d.require(self._verdict(d, cancel=units, back=back).refusal)
-            if units:
-                rules.chosen_lines(d.facts, units, lambda line: line.open, verb=_("cancel"))
-            if back:
-                rules.chosen_lines(d.facts, back, lambda line: line.returnable, verb=_("send back"))
-            requests = [
-                CancellationRequest(
-                    order=d.order,
-                    line_id=wish.line_id,
-                    quantity=wish.units or 0,
-                    cancellation_type=wish.type,
-                    reason=wish.reason,
-                    description=wish.description,
-                    created_at=d.as_of,
-                )
-                for wish in wishes
-            ]
-            CancellationRequest.objects.bulk_create(requests)
-            d.details["requests"] = [request.pk for request in requests]
-            for event, some in (("cancellation_requested", units), ("return_requested", back)):
-                if some:
-                    d.tell(event, cause=f"requests:{requests[0].pk}", units=some, reason=wishes[0].reason.name)
-        return requests
-
-    def decide_request(
-        self, *, request_id: int, approve: bool, note: str = "", version: int | None = None
-    ) -> CancellationRequest:
-        """This will answer a customer's request: approve (units to be cancelled are cancelled) or reject with a note.
-
-        Raises Refused (answered already, no longer possible, rejected without a note).
-        """
-        found = CancellationRequest.objects.select_related("order", "reason").filter(pk=request_id).first()
-        if found is None or not Order.objects.of(self.actor).filter(pk=found.order_id).exists():
-            raise RequestDecided(_("There is no such request."), code="not_found", http_status=404)
-        with self.decide(found.order.number or "", "decide_request", version=version, note=note) as d:
-            self.actor.require("orders.decide_cancellationrequest", store_id=d.order.store_id)
-            request = (
-                CancellationRequest.objects.select_for_update(no_key=True).select_related("reason").get(pk=request_id)
-            )
-            if not request.is_open or (approve and request.status == CancellationRequest.Status.APPROVED):
-                raise RequestDecided
-            if not approve and not note.strip():
-                raise Invalid(_("Tell the customer why."), code="note_needed", field="note")
-            status = CancellationRequest.Status
-            request.decided_at, request.decided_by, request.decision_note = d.as_of, self.user, note
-            if not approve:
-                request.status = status.REJECTED
-                cancels = request.cancellation_type == CancellationRequest.Type.CANCEL
-                event = "cancellation_rejected" if cancels else "return_rejected"
-                d.tell(event, cause=f"request:{request.pk}", units={request.line_id: request.quantity}, reason=note)
-            elif request.cancellation_type == CancellationRequest.Type.CANCEL:
-                self.cancel(
-                    number=d.number, lines={request.line_id: request.quantity}, reason=request.reason, note=note
-                )
-                request.status = status.COMPLETED
-            else:
-                request.status = status.APPROVED  # the goods are awaited; taking them back completes it
-            request.save(update_fields=["status", "decided_at", "decided_by", "decision_note"])
-            d.details["request"] = {"id": request.pk, "status": request.status}
-        return request
+    def complete_now(self, *, number: str, version: int | None = None) -> None:
+        """This will complete a cancellation before its time to be undone is over. Raises Refused."""
+        with self.decide(number, "finish_cancellation", version=version) as d:
+            d.require(rules.complete_now(d.facts, self.actor))
+            self._finish_what_waits(d, must=True)
 
     def cancel_unpaid(self, *, number: str) -> ShippingEvent | None:
         """This will cancel an order whose payment did not come in time; one that was paid meanwhile is left alone."""
@@ -406,28 +366,73 @@ class Cancelling(Fulfilment, Money):
                 return None
             return self.cancel(number=d.number, reason="payment_overdue")
 
+    # --- what others add ------------------------------------------------------------------------------------------
 
-def units_by_type(wishes: list[Wish]) -> tuple[dict[int, int], dict[int, int]]:
-    """Line id → units, of what is to be cancelled and of what is to be sent back."""
-    cancel = {w.line_id: w.units or 0 for w in wishes if w.type == CancellationRequest.Type.CANCEL}
-    back = {w.line_id: w.units or 0 for w in wishes if w.type == CancellationRequest.Type.REFUND}
-    return cancel, back
+    def customers_verdict(self, facts: Facts, *, cancel: rules.Lines, back: rules.Lines) -> rules.Verdict:
+        """What becomes of a customer's wish, by the shop's rules."""
+        raise NotImplementedError
+
+    def customers_refusal(self, facts: Facts, lines: rules.Lines) -> Refused | None:
+        """Why a customer may not cancel these units at once, or None."""
+        decided = self.customers_verdict(facts, cancel=lines, back={})
+        if decided.refusal is None and not decided.is_direct:
+            words = rules.ORDER_STATUS_FORBIDS
+            return rules.CancelRefused(words, code="order_status_forbids", remedy=_("Ask for it: a person decides."))
+        return decided.refusal
+
+    def _series_ended(self, order: Order) -> str:
+        """What ends with the recurring order that an order belongs to, in words; empty: none."""
+        ending = planned_end(order)
+        if ending is None:
+            return ""
+        if ending.next_at is None:
+            return ending.rhythm
+        return f"{ending.rhythm}, {timezone.localtime(ending.next_at):%Y-%m-%d}"
 
 
-def refund_words(d: Decision, plan: rules.Plan, refund: bool) -> dict[str, str]:
-    """What a message says of the money that goes back; nothing where none does."""
-    if not refund or not plan.refund:
-        return {}
-    return {"amount": str(rounded(plan.refund, plan.currency)), "refund_destination": d.order.payment_method_name}
+def approval_needed(approval: rules.PlannedApproval) -> rules.ApprovalNeeded:
+    params: dict[str, Any] = {"who": approval.name, "because": ", ".join(approval.because)}
+    return rules.ApprovalNeeded(params=params, remedy=_("Ask for it, and say why it should be cancelled."))
 
 
-def open_request_lines(order: Order) -> frozenset[int]:
-    """Ids of the order's lines that have an open cancellation request."""
-    requests = CancellationRequest.objects.filter(order=order).exclude(status__in=CancellationRequest.ENDED)
-    return frozenset(requests.values_list("line", flat=True))
+def contact_of(row: Cancellation) -> Contact:
+    return Contact(name=row.contact_name, channel=row.contact_channel, details=row.contact_details, at=row.contact_at)
+
+
+def choices_of(row: Cancellation) -> Choices:
+    """What was chosen, as the record has it."""
+    return Choices(
+        lines=None if row.lines is None else {int(pk): units for pk, units in row.lines.items()},
+        reason=row.reason,
+        note=row.note,
+        restock=row.restock,
+        refund=row.refund,
+        notify=row.notify,
+        ends_series=row.ends_series,
+        contact=contact_of(row),
+    )
+
+
+def finish_key(row: Cancellation) -> str:
+    return f"{FINISH}:{row.uuid}"
+
+
+def pending_of(order: Order) -> Cancellation | None:
+    """The cancellation of an order that can be undone, with its reason and event."""
+    rows = Cancellation.objects.filter(order=order, status=Cancellation.Status.PENDING)
+    return rows.select_related("reason", "event").first()
+
+
+def cancellation_of(uuid: str) -> Cancellation:
+    """A cancellation by its uuid. Raises NoSuchCancellation."""
+    found = Cancellation.objects.select_related("order", "reason", "event").filter(uuid=uuid).first()
+    if found is None:
+        raise NoSuchCancellation
+    return found
 
 
 def unpaid_before(deadline: datetime) -> list[str]:
     """Numbers of orders that have waited for their payment since before `deadline`, oldest first."""
-    late = Order.objects.filter(status=Status.PAYMENT_WAITING, placed_at__lte=deadline).order_by("placed_at")
+    since = Q(payment_awaited_at=None, placed_at__lte=deadline) | Q(payment_awaited_at__lte=deadline)
+    late = Order.objects.filter(since, status=Status.PAYMENT_WAITING).order_by("placed_at")
     return [number for number in late.values_list("number", flat=True)[:500] if number]

@@ -33,15 +33,16 @@ from orders.models import (
     Status,
 )
 from orders.models.order import InvalidOrderStatus
-from orders.processing.cancelling import Cancelling
+from orders.processing.cancelling import Choices, approval_needed
 from orders.processing.decision import MOVES, Decision
 from orders.processing.deskwork import Deskwork
+from orders.processing.reinstating import Reinstating
 from shop.actors import Actor
 from shop.errors import Refused
 from shop.money import ZERO
 
 
-class OscarContract(Cancelling, Deskwork):
+class OscarContract(Reinstating, Deskwork):
     # --- handle_*: what a shop overrides --------------------------------------------------------------------------
 
     def handle_order_status_change(self, order: Order, new_status: str, note_msg: str | None = None) -> None:
@@ -114,14 +115,18 @@ class OscarContract(Cancelling, Deskwork):
                 d.tell(LETTER_OF_EVENT[code], cause=f"event:{event.pk}", units=units, **tracking)
             if code == "shipped":
                 self._answer_requests(d, event, units)
+                self.document_shipment(d, event, units)
             return event
 
     def _cancelled(self, d: Decision, units: dict[int, int], **kwargs: Any) -> ShippingEvent:
-        choices = kwargs.get("choices") or {}
-        plan = choices.get("plan") or rules.plan_cancellation(d.facts, units)
-        reason = self.reason_of(kwargs.get("reason"))
-        shared = {"reason": reason, "note": kwargs.get("note", ""), "cause": kwargs.get("cause")}
-        return self.execute_cancellation(d, plan, refund=choices.get("refund", True), **shared)
+        passed, cause = kwargs.get("choices"), kwargs.get("cause")
+        if passed:
+            return self.execute_cancellation(d, passed["plan"], cancellation=passed["cancellation"], cause=cause)
+        choices = Choices(lines=units, reason=self.reason_of(kwargs.get("reason")), note=kwargs.get("note", ""))
+        plan = self.planned(d.facts, choices)
+        if plan.approval is not None:
+            raise approval_needed(plan.approval)
+        return self.execute_cancellation(d, plan, cancellation=self.draft(d, plan, choices), cause=cause)
 
     def _returned(self, d: Decision, units: dict[int, int], **kwargs: Any) -> ShippingEvent:
         choices = kwargs.get("choices") or {}
@@ -267,7 +272,8 @@ class OscarContract(Cancelling, Deskwork):
     def _passed(self, lines: Sequence[OrderLine], code: str) -> dict[int, int]:
         if code in MOVES:
             return {
-                line.pk: getattr(line, MOVES[code]) for line in OrderLine.objects.filter(pk__in=[x.pk for x in lines])
+                line.pk: getattr(line, MOVES[code][0])
+                for line in OrderLine.objects.filter(pk__in=[x.pk for x in lines])
             }
         rows = ShippingEventQuantity.objects.filter(line__in=lines, event__event_type__code=code)
         return dict(rows.values_list("line").annotate(models.Sum("quantity")))

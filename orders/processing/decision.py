@@ -10,19 +10,22 @@ changes and the journal entry are written in a fixed number of statements; anyth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
+from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from notifications import services as notifications
 from orders.models import (
     CancellationReason,
+    CancellationRequest,
     CommunicationEvent,
     Facts,
     InvalidOrderStatus,
@@ -30,6 +33,7 @@ from orders.models import (
     Order,
     OrderLine,
     OrderNotFound,
+    OrderQuerySet,
     OrderStatusChange,
     PaymentEvent,
     PaymentEventQuantity,
@@ -46,7 +50,7 @@ from shop import jobs
 from shop.actors import Actor
 from shop.errors import Refused, Words
 from shop.money import ZERO
-from shop.sql import NumberByPk
+from shop.together import insert, recall, remember, update
 
 MAX_HOPS = 10
 
@@ -79,6 +83,8 @@ VERBS: dict[str, Words] = {
     "take_payment": _("took payment"),
     "record_payment": _("recorded a payment"),
     "refund": _("refunded money"),
+    "issue_invoice": _("issued an invoice"),
+    "issue_documents": _("issued the documents of a refund"),
     "payment_changed": _("heard from the payment gateway"),
     "retry_payment": _("tried to pay again"),
     "place_hold": _("put the order on hold"),
@@ -87,6 +93,8 @@ VERBS: dict[str, Words] = {
     "request_cancellation": _("asked to cancel"),
     "decide_request": _("answered a cancellation request"),
     "write_note": _("wrote a note"),
+    "start_recurring": _("made the order a recurring one"),
+    "end_recurring": _("ended the recurring order"),
     "change_status": _("changed the status"),
     "shipping_event": _("recorded a shipping event"),
     "payment_event": _("recorded a payment event"),
@@ -112,19 +120,19 @@ class Decision:
 
     def __init__(self, *, number: str, actor: Actor, verb: str, as_of: datetime, version: int | None = None) -> None:
         """Lock the order and read its facts: five queries. Raises OrderNotFound, OrderChanged."""
-        locked = (
-            Order.objects.of(actor).select_for_update(no_key=True, of=("self",)).filter(**Order.resolve_number(number))
-        )
-        # Not the addresses: joined to a row that another transaction changed while this one waited, PostgreSQL would
-        # give the new row with the old join.
-        order = locked.select_related("store").first()
-        if order is None:
-            raise OrderNotFound
+        read: ReadAhead | None = recall((Order, number), once=True)
+        if read is None:
+            order = locked_orders(actor).select_related("store").filter(**Order.resolve_number(number)).first()
+            if order is None:
+                raise OrderNotFound
+        else:
+            order = read.order
         if version is not None and version != order.version:
             raise changed_since(order, version)
+        self._read = read
         self.order: Order = order
         self.actor, self.verb, self.as_of = actor, verb, as_of
-        self.facts = order.facts = Facts.of(order)
+        self.facts = order.facts = Facts.of(order) if read is None else read.facts
         self.reason = ""
         self.note = ""
         self.details: dict[str, Any] = {}
@@ -135,6 +143,7 @@ class Decision:
         """The decision that places an order; its rows are new, so there is nothing to lock or read."""
         decision = cls.__new__(cls)
         decision.order, decision.actor, decision.verb, decision.as_of = order, actor, "place", as_of
+        decision._read = None
         decision.facts = order.facts = Facts(order, lines, [], [])
         decision.reason = decision.note = ""
         decision.details = {}
@@ -174,6 +183,13 @@ class Decision:
             raise LookupError(f"line {line_id} is not of order {self.order}")
         return line
 
+    def reread(self, counter: str) -> None:
+        """Take a counter as it is stored by now: a service has moved it in this transaction, beside the decision."""
+        stored = dict(OrderLine.objects.filter(order=self.order).values_list("pk", counter))
+        for line in self.facts.lines:
+            setattr(line, counter, stored[line.pk])
+            self._before_units[line.pk][counter] = stored[line.pk]
+
     def change(self, **fields: Any) -> None:
         """Set fields of the order; they are written at the end and stand in the journal, before and after."""
         for name, value in fields.items():
@@ -211,9 +227,9 @@ class Decision:
         **fields: str,
     ) -> ShippingEvent:
         """Record what happened to units and move their counters. fields: note, carrier, tracking_number …"""
-        event_type, _new = ShippingEventType.objects.get_or_create(code=code, defaults={"name": code.replace("_", " ")})
+        event_type = type_of_event(ShippingEventType, code)
         event = ShippingEvent(event_type=event_type, reason=reason, cause=cause, **self._by(), **fields)
-        event.save()
+        insert([event])
         quantities = [
             ShippingEventQuantity(
                 event=event,
@@ -224,7 +240,7 @@ class Decision:
             )
             for line_id, count in units.items()
         ]
-        ShippingEventQuantity.objects.bulk_create(quantities)
+        insert(quantities)
         if code in MOVES:
             counter, by = MOVES[code]
             for line_id, count in units.items():
@@ -253,7 +269,7 @@ class Decision:
         units      line id → (units, what they cost)
         unapplied  what of a refund gives back money that covered no unit
         """
-        event_type, _new = PaymentEventType.objects.get_or_create(code=code, defaults={"name": code.replace("_", " ")})
+        event_type = type_of_event(PaymentEventType, code)
         event = PaymentEvent(
             event_type=event_type,
             amount=amount,
@@ -266,24 +282,34 @@ class Decision:
             note=note,
             **self._by(),
         )
-        event.save()
-        PaymentEventQuantity.objects.bulk_create(
+        insert([event])
+        insert(
             PaymentEventQuantity(event=event, line_id=line_id, quantity=count, amount=cost)
             for line_id, (count, cost) in (units or {}).items()
         )
-        if transactions:
-            event.transactions.add(*transactions)
+        self.connect(event, transactions or [])
         self.details.setdefault("events", []).append(payment_record(event, units or {}, unapplied))
         self._after_commit.append(partial(self._send, payment_event_created, event=event))
         return event
+
+    def connect(self, event: PaymentEvent, transactions: Iterable[Transaction]) -> None:
+        """Point a payment event that was just written at what it caused."""
+        through = PaymentEvent.transactions.through
+        insert(through(paymentevent=event, transaction=transaction) for transaction in transactions)
+
+    def open_requests(self) -> list[CancellationRequest]:
+        """Customers' requests that wait for an answer, locked."""
+        if self._read is not None:
+            return self._read.requests
+        return list(open_requests([self.order]))
 
     def tell(self, event: str, *, cause: str, **extra: Any) -> None:
         """Promise the customer a message; the same event and cause is one message."""
         self._letters.append((event, cause, extra))
 
-    def promise(self, kind: str, *, key: str, args: dict[str, Any]) -> None:
-        """Promise a job about this order."""
-        jobs.enqueue(kind, key=key, args=args, reference=self.number, store_id=self.order.store_id)
+    def promise(self, kind: str, *, key: str, args: dict[str, Any], run_at: datetime | None = None) -> None:
+        """Promise a job about this order; run_at: not before, default at once."""
+        jobs.enqueue(kind, key=key, args=args, reference=self.number, store_id=self.order.store_id, run_at=run_at)
 
     # --- what is written ------------------------------------------------------------------------------------------
 
@@ -296,7 +322,7 @@ class Decision:
         self._write_lines()
         self._write_letters()
         entry = self._write_journal()
-        OrderStatusChange.objects.bulk_create(
+        insert(
             OrderStatusChange(old_status=old, new_status=new, transition=name, **self._by())
             for old, new, name in self._hops
         )
@@ -307,19 +333,14 @@ class Decision:
         return entry
 
     def _write_lines(self) -> None:
-        """One UPDATE for the counters of all lines, and one for each status that lines come to."""
-        lines = self.facts.lines
-        if self._counters:
-            new = {c: NumberByPk({line.pk: getattr(line, c) for line in lines}) for c in sorted(self._counters)}
-            OrderLine.objects.filter(pk__in=[line.pk for line in lines]).update(**new)
-        by_status: dict[str, list[int]] = {}
+        """Counters and statuses of all lines in one statement."""
+        lines, fields = self.facts.lines, set(self._counters)
         for line in lines:
             status = line.status_from_units(self.order.status)
             if status != line.status:
                 line.status = status
-                by_status.setdefault(status, []).append(line.pk)
-        for status, ids in by_status.items():
-            OrderLine.objects.filter(pk__in=ids).update(status=status)
+                fields.add("status")
+        update(lines, fields)
 
     def _write_letters(self) -> None:
         order = self.order
@@ -337,13 +358,14 @@ class Decision:
             )
             if message is not None:
                 by = {**self._by(), "event_type": event, "message": message}
-                CommunicationEvent.objects.bulk_create([CommunicationEvent(**by)], ignore_conflicts=True)
+                insert([CommunicationEvent(**by)], ignore_conflicts=True)
 
     def _write_journal(self) -> JournalEntry:
         order = self.order
-        previous = (
-            JournalEntry.objects.filter(order=order, sequence=order.version).values_list("hash", flat=True).first()
-        )
+        if self._read is not None:
+            previous = self._read.latest_hash
+        else:
+            previous = dict(latest_hashes([order])).get(order.pk, "")
         before, after = self._changes()
         entry = JournalEntry(
             order=order,
@@ -358,12 +380,12 @@ class Decision:
             before=before,
             after=after,
             details=as_json(self.details),
-            previous_hash=previous or "",
+            previous_hash=previous,
         )
         entry.hash = entry.compute_hash()
-        entry.save(force_insert=True)
+        insert([entry])
         order.version = entry.sequence
-        order.save(update_fields=["version", "status", "updated_at", *self._before_fields])
+        update([order], ["version", "status", "updated_at", *self._before_fields])
         return entry
 
     def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -394,6 +416,50 @@ class Decision:
 
     def _send(self, signal: Any, **kwargs: Any) -> None:
         signal.send_robust(sender=Order, order=self.order, actor=self.actor, **kwargs)
+
+
+@dataclass(slots=True)
+class ReadAhead:
+    """What a decision looks at, read for many orders at once (see batch.py): the order and its requests are locked."""
+
+    order: Order
+    facts: Facts
+    latest_hash: str
+    requests: list[CancellationRequest]
+
+
+def locked_orders(actor: Actor) -> OrderQuerySet:
+    """The orders that an actor may know of, to be locked.
+
+    Their store may be joined, their addresses not: joined to a row that another transaction changed while this one
+    waited, PostgreSQL would give the new row with the old join.
+    """
+    rows: OrderQuerySet = Order.objects.of(actor).select_for_update(no_key=True, of=("self",))
+    return rows
+
+
+def latest_hashes(orders: Sequence[Order]) -> Iterable[tuple[int, str]]:
+    """Order id and the hash of its latest journal entry; the orders are locked."""
+    rows = JournalEntry.objects.filter(order__in=orders, sequence=F("order__version"))
+    return rows.values_list("order_id", "hash")
+
+
+def open_requests(orders: Sequence[Order]) -> Iterable[CancellationRequest]:
+    """Requests of the orders' customers that wait for an answer, to be locked in pk order."""
+    rows = CancellationRequest.objects.filter(order__in=orders).exclude(status__in=CancellationRequest.ENDED)
+    return rows.select_for_update(no_key=True).order_by("pk")
+
+
+T = TypeVar("T", ShippingEventType, PaymentEventType)
+
+
+def type_of_event(model: type[T], code: str) -> T:
+    """The row of a type; a code that is new becomes one."""
+    row: T | None = recall((model, code))
+    if row is None:
+        row, _new = model._default_manager.get_or_create(code=code, defaults={"name": code.replace("_", " ")})
+        remember((model, code), row)
+    return row
 
 
 def journal_value(order: Order, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext_lazy as _
@@ -12,6 +12,7 @@ from orders import rules
 from orders.models import CancellationRequest, Order, ShippingEvent
 from orders.processing.base import CauseReused, HandlerBase
 from orders.processing.decision import Decision
+from shop.together import recall, remember, update
 
 if TYPE_CHECKING:
     from orders.processing.contract import OscarContract
@@ -96,8 +97,7 @@ class Fulfilment(HandlerBase):
 
         Raises CauseReused where it has caused something else.
         """
-        events = ShippingEvent.objects.select_related("event_type")
-        before: ShippingEvent | None = events.filter(cause=cause).first() if cause else None
+        before = event_of_cause(cause) if cause else None
         if before is not None:
             if before.order_id != d.order.pk or before.event_type.code != code:
                 raise CauseReused(params={"cause": cause})
@@ -107,8 +107,7 @@ class Fulfilment(HandlerBase):
     def _answer_requests(self, d: Decision, event: ShippingEvent, units: Mapping[int, int]) -> None:
         """Customers' open requests for lines that an event settled: done as they asked, or no longer possible."""
         code = event.event_type.code
-        waiting = CancellationRequest.objects.filter(order=d.order).exclude(status__in=CancellationRequest.ENDED)
-        for request in waiting.select_for_update(no_key=True).order_by("pk"):
+        for request in d.open_requests():
             line, cancels = d.line(request.line_id), request.cancellation_type == CancellationRequest.Type.CANCEL
             if cancels and code == "cancelled" and (not line.open or units.get(line.pk, 0) >= request.quantity):
                 request.status = CancellationRequest.Status.COMPLETED
@@ -124,7 +123,7 @@ class Fulfilment(HandlerBase):
             else:
                 continue
             request.decided_at, request.decided_by = d.as_of, self.user
-            request.save(update_fields=["status", "decision_note", "decided_at", "decided_by"])
+            update([request], ["status", "decision_note", "decided_at", "decided_by"])
             d.details.setdefault("requests_answered", []).append(request.pk)
 
     # --- the same by Oscar's door ---------------------------------------------------------------------------------
@@ -155,3 +154,17 @@ class Fulfilment(HandlerBase):
             d.bump(line_id, "allocated", -count)
         if moves:
             inventory.consume(moves=moves, reference=d.number, actor_name=self.actor.name, as_of=d.as_of)
+
+
+def read_causes_ahead(causes: Collection[str]) -> None:
+    """Look up at once what causes have made so far (shop/together.py)."""
+    made = {e.cause: e for e in ShippingEvent.objects.select_related("event_type").filter(cause__in=causes)}
+    for cause in causes:
+        remember((ShippingEvent, cause), made.get(cause))
+
+
+def event_of_cause(cause: str) -> ShippingEvent | None:
+    known: ShippingEvent | str | None = recall((ShippingEvent, cause), "not read", once=True)
+    if not isinstance(known, str):
+        return known
+    return ShippingEvent.objects.select_related("event_type").filter(cause=cause).first()

@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone, translation
 
-from orders.models import Facts, Order, OrderLine
+from orders import rules
+from orders.models import Cancellation, CancellationReason, Facts, Order, OrderLine
 from shop.money import rounded
+
+if TYPE_CHECKING:
+    from orders.processing.cancelling import Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message to be: its event, and what its context has beside the order."""
+
+    event: str
+    extra: dict[str, Any]
+
+
+def cancellation_letter(
+    facts: Facts, plan: rules.Plan, reason: CancellationReason | None, *, contact: Contact
+) -> Letter:
+    """What the customer is told of a cancellation: a confirmation, where it was they who asked a person for it."""
+    order = facts.order
+    with translation.override(order.language):
+        # A customer is told the reason only where it is one that customers may choose themselves.
+        extra: dict[str, Any] = {"reason": reason.label if reason and reason.shown_to_customers else ""}
+        if plan.refund:
+            extra["amount"] = str(rounded(plan.refund, plan.currency))
+            extra["refund_destination"] = order.payment_method_name
+        if not contact.name or contact.at is None:
+            return Letter(plan.messages[0] if plan.messages else "", extra)
+        known = contact.channel in set(Cancellation.Channel.values) - {Cancellation.Channel.OTHER}
+        extra["contact_channel"] = str(Cancellation.Channel(contact.channel).label) if known else ""
+        extra["contact_at"] = timezone.localtime(contact.at).isoformat()
+        extra["whole"] = plan.ends_order
+    return Letter("cancellation_confirmed", extra)
 
 
 def order_context(
@@ -56,5 +89,7 @@ def order_context(
     }
     if units is not None:
         context["units"] = [line_context(line, units[line.pk]) for line in facts.lines if line.pk in units]
-    context.update({name: str(value) if value is not None else "" for name, value in extra.items()})
+    for name, value in extra.items():
+        # As a text, False would be true in a template.
+        context[name] = value if isinstance(value, bool) else str("" if value is None else value)
     return context

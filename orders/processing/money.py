@@ -9,11 +9,13 @@ from django.utils.translation import gettext_lazy as _
 
 from orders import rules
 from orders.models import CaptureMode, Hold, PaymentEvent, ShippingEvent
-from orders.processing.base import CauseReused, HandlerBase
+from orders.processing.base import CauseReused
 from orders.processing.decision import Decision
+from orders.processing.documents import Documenting
 from payments import services as payments
-from payments.models import Payment, Refund, Transaction
+from payments.models import Refund, Transaction
 from shop.money import ZERO, rounded, shown
+from shop.together import update
 
 # No one transfer is larger, and no column holds more.
 LARGEST = Decimal("999999999999")
@@ -26,7 +28,7 @@ class BadAmount(rules.InvalidPaymentEvent):
     message = _("Enter an amount greater than zero.")
 
 
-class Money(HandlerBase):
+class Money(Documenting):
     def take_payment(
         self, *, number: str, lines: rules.Lines | None = None, version: int | None = None, note: str = ""
     ) -> PaymentEvent:
@@ -47,7 +49,7 @@ class Money(HandlerBase):
             d.bump(line_id, "charged", units)
         if asked:
             transactions = payments.request_capture(reference=d.number, amount=asked, cause=f"capture:{event.pk}")
-            event.transactions.add(*transactions)
+            d.connect(event, transactions)
             self._reload_payments(d)
         else:
             self._units_are_paid(d, event, costs)
@@ -82,7 +84,7 @@ class Money(HandlerBase):
                 note=note,
                 actor_name=self.actor.name,
             )
-            event.transactions.add(receipt)
+            d.connect(event, [receipt])
             self._reload_payments(d)
             at_placement = d.order.capture_mode == CaptureMode.AT_PLACEMENT and d.facts.is_secured
             if d.facts.due and (not d.facts.outstanding or at_placement):
@@ -183,9 +185,9 @@ class Money(HandlerBase):
                 reference=d.number, amount=amount, cause=f"order:{event.pk}", reason=reason
             )
             # The event was written a moment ago, in this transaction; this completes it.
-            PaymentEvent.objects.filter(pk=event.pk).update(refund=refund)
             event.refund = refund
-            event.transactions.add(*refund.transactions.all())
+            update([event], ["refund"])
+            d.connect(event, payments.transactions_of(refund=refund))
             self._reload_payments(d)
         return event
 
@@ -196,6 +198,8 @@ class Money(HandlerBase):
 
         keep  the money stays on purpose, and the books say so. Returns the amount that goes back.
         """
+        if d.order.undo_until is not None:
+            return ZERO  # a cancellation can still be undone; what follows from it waits, and this with it
         units = {
             line.pk: (line.overpaid, line.price_of_next(line.overpaid, after=line.refunded, currency=d.order.currency))
             for line in d.facts.lines
@@ -239,8 +243,10 @@ class Money(HandlerBase):
                 self._authorization_ended(d, transaction, succeeded)
             elif transaction.kind == Transaction.Kind.CAPTURE:
                 self._capture_ended(d, transaction)
-            elif transaction.kind == Transaction.Kind.REFUND and succeeded:
-                self._refund_arrived(d, transaction)
+            elif transaction.kind == Transaction.Kind.REFUND:
+                if succeeded:
+                    self._refund_arrived(d, transaction)
+                self.promise_refund_documents(d, transaction.refund)
 
     def _authorization_ended(self, d: Decision, transaction: Transaction, succeeded: bool) -> None:
         code = "authorized" if succeeded else "declined"
@@ -252,7 +258,7 @@ class Money(HandlerBase):
             d.tell("payment_failed", cause=cause, amount=transaction.amount)
             return
         if not any(line.live for line in d.facts.lines):
-            self.release_authorization(d)
+            self.settle_excess(d)
         elif d.order.capture_mode == CaptureMode.AT_PLACEMENT and d.facts.is_secured and d.facts.due:
             self.charge(d, rules.plan_payment(d.facts, None))
 
@@ -307,4 +313,4 @@ class Money(HandlerBase):
             )
 
     def _reload_payments(self, d: Decision) -> None:
-        d.facts.payments[:] = Payment.objects.filter(reference=d.number).order_by("pk")
+        d.facts.payments[:] = payments.payments_of(reference=d.number)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from inventory import services as inventory
 from inventory.models import Product
-from orders.models import CaptureMode, Order, OrderAddress, OrderDiscount, OrderLine
+from orders.models import CaptureMode, Order, OrderAddress, OrderDiscount, OrderLine, RecurringOrder
 from orders.processing.decision import Decision
 from orders.processing.money import PAYMENT_CHANGED, Money
 from orders.signals import order_placed
@@ -102,6 +102,8 @@ class Placement:
     shipping_address: OrderAddress | None = None
     billing_address: OrderAddress | None = None
     idempotency_key: str | None = None
+    recurring: RecurringOrder | None = None
+    occurrence: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -167,6 +169,7 @@ class Placing(Money):
                 d.facts.payments.extend(self._open_payments(order, placement))
                 d.advance()
                 d.details["frozen"] = frozen_numbers(order, lines)
+                self.document_placement(d)
                 d.tell("order_placed", cause="placed")
                 d.finish()
             finally:
@@ -237,6 +240,8 @@ class Placing(Money):
             billing_address=placement.billing_address,
             placed_at=self.as_of,
             idempotency_key=placement.idempotency_key,
+            recurring=placement.recurring,
+            occurrence=placement.occurrence,
             extra=dict(placement.extra),
         )
         order.save(force_insert=True)

@@ -13,11 +13,15 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import Count, Max, Min, Sum
 
 from inventory import services as inventory
 from inventory.models import StockMovement, StockRecord
 from orders.models import (
+    Cancellation,
+    Document,
+    DocumentKind,
+    DocumentSeries,
     Facts,
     Hold,
     JournalEntry,
@@ -34,6 +38,7 @@ from orders.models import (
 )
 from orders.processing.decision import payment_record, shipping_record
 from orders.processing.placement import frozen_numbers
+from orders.processing.returning import RETURN_STOCK
 from payments import services as payments
 from payments.models import Payment
 from shop.models import Job
@@ -49,7 +54,11 @@ SHIPPING_COUNTERS = {
     "returned": ("returned", ""),
 }
 # counter → the payment events that raise it, and those that take it back
-PAYMENT_COUNTERS = {"charged": ("charged", "declined"), "paid": ("paid", ""), "refunded": ("refunded", "")}
+PAYMENT_COUNTERS = {
+    "charged": ("charged", ("declined", "reopened")),
+    "paid": ("paid", ("reopened",)),
+    "refunded": ("refunded", ("reopened",)),
+}
 
 
 def verify(*, progress: Callable[[int], None] | None = None) -> Iterator[str]:
@@ -60,6 +69,7 @@ def verify(*, progress: Callable[[int], None] | None = None) -> Iterator[str]:
     yield from inventory.verify()
     yield from payments.verify()
     yield from _allocations()
+    yield from _series()
     last = 0
     while True:
         orders = _orders(pk__gt=last)
@@ -95,6 +105,25 @@ def _allocations() -> Iterator[str]:
                 yield f"Stock record {pk}: {record.allocated} allocated, but order lines have {units}."
 
 
+def _series() -> Iterator[str]:
+    """Numbers of documents follow one another; each is asked once more under the lock that gives them out."""
+
+    def faults(rows: Any) -> Iterator[tuple[int, str]]:
+        counted = rows.annotate(n=Count("documents"), first=Min("documents__sequence"), last=Max("documents__sequence"))
+        for series in counted.select_related("store").order_by("pk"):
+            if series.n and series.last - series.first + 1 != series.n:
+                yield series.pk, f"{series}: {series.n} documents from number {series.first} to {series.last}."
+            if series.n and series.next_number != series.last + 1:
+                yield series.pk, f"{series}: the next number is {series.next_number}, but the last was {series.last}."
+
+    suspects = {pk for pk, _words in faults(DocumentSeries.objects.all())}
+    if suspects:
+        with transaction.atomic():
+            rows = DocumentSeries.objects.filter(pk__in=suspects)
+            list(rows.select_for_update(no_key=True).order_by("pk"))
+            yield from (words for _pk, words in faults(rows))
+
+
 class _Chunk:
     """Some orders with everything that belongs to them: a fixed number of queries."""
 
@@ -128,6 +157,13 @@ class _Chunk:
         self.moved: dict[int, list[ShippingEventQuantity]] = _grouped(shipping.order_by("pk"), "event_id")
         shipments = ShippingEvent.objects.filter(order__in=ids).select_related("event_type").order_by("pk")
         self.shipments: dict[int, list[ShippingEvent]] = _grouped(shipments, "order_id")
+        papers = Document.objects.filter(order__in=ids).select_related("payment_event__refund").order_by("pk")
+        self.documents: dict[int, list[Document]] = _grouped(papers, "order_id")
+        undoable = (Cancellation.Status.PENDING, Cancellation.Status.UNDONE)
+        # Their stock waits until they can no longer be undone, or stays where it is because they were.
+        self.without_effect = set(
+            Cancellation.objects.filter(order__in=ids, status__in=undoable).values_list("event", flat=True)
+        )
 
     def verify(self) -> dict[int, list[str]]:
         """The faults found, by order."""
@@ -141,6 +177,7 @@ class _Chunk:
                 self._money(order, lines),
                 self._chain(order),
                 self._journalled(order),
+                self._documented(order),
                 self._status(order),
             )
             for words in itertools.chain(*checks):
@@ -175,7 +212,7 @@ class _Chunk:
                 for counter, (up, down) in SHIPPING_COUNTERS.items()
             }
             for counter, (up, down) in PAYMENT_COUNTERS.items():
-                expected[counter] = self.paid[line.pk, up] - self.paid[line.pk, down]
+                expected[counter] = self.paid[line.pk, up] - sum(self.paid[line.pk, code] for code in down)
             for counter, units in expected.items():
                 if getattr(line, counter) != units:
                     yield f"line {line.position}: {counter} is {getattr(line, counter)}, but its events say {units}."
@@ -201,6 +238,8 @@ class _Chunk:
                 yield f"payment event {event.pk} says {event.amount}, but its refund {event.refund.amount}."
             if code == "paid" and costs != event.amount:
                 yield f"payment event {event.pk} says {event.amount}, but its units cost {costs}."
+            if code == "reopened":
+                sums["paid"] -= costs
         worth = sum((first_units(x.total, x.quantity, x.paid, order.currency) for x in lines), ZERO)
         if sums["paid"] != worth:
             yield f"{sums['paid']} was paid for units that cost {worth}."
@@ -240,6 +279,8 @@ class _Chunk:
             elif event.event_type.code == "refunded":
                 worth = sum((cost for _units, cost in self.costs[event.pk].values()), ZERO)
                 adjusted += worth + unapplied - event.amount
+            elif event.event_type.code == "reopened":
+                adjusted += unapplied
         for pk in events:
             yield f"payment event {pk} is not in the journal."
         if adjusted != order.adjustment_total:
@@ -257,6 +298,31 @@ class _Chunk:
         for payment in order.facts.payments:
             if amounts.get(str(payment.pk)) != f"{payment.amount:.3f}":
                 yield f"payment {payment.pk} is not over the amount that the journal says."
+
+    def _documented(self, order: Order) -> Iterator[str]:
+        """Documents as the journal recorded them, and against the money they are about."""
+        papers = {document.pk: document for document in self.documents.get(order.pk, [])}
+        entries = self.journal.get(order.pk, [])
+        for record in (record for entry in entries for record in entry.details.get("documents", [])):
+            document = papers.pop(record["id"], None)
+            if document is None:
+                yield f"document {record['number']} is gone."
+            elif document.as_record() != record:
+                yield f"document {document} is not what the journal says it was."
+        for document in papers.values():
+            yield f"document {document} is not in the journal."
+        for document in self.documents.get(order.pk, []):
+            refund = document.payment_event.refund if document.payment_event else None
+            is_credit_note = document.kind == DocumentKind.CREDIT_NOTE
+            if is_credit_note and refund and refund.status == "succeeded" and document.total != refund.amount:
+                yield f"credit note {document} says {document.total}, but {refund.amount} was refunded."
+            if document.total is not None and str(document.content.get("total")) != str(
+                rounded(document.total, document.currency)
+            ):
+                yield f"document {document} says {document.content.get('total')} and is over {document.total}."
+        issued = any(document.kind == DocumentKind.INVOICE for document in self.documents.get(order.pk, []))
+        if issued != (order.invoiced_at is not None):
+            yield "it is marked as invoiced without an invoice, or the other way round."
 
     def _status(self, order: Order) -> Iterator[str]:
         """Each status change starts where the one before ended, and the last one ends at the order's status."""
@@ -277,25 +343,35 @@ class _Chunk:
             f"{order_of[event][1]}:{event}:{q.line_id}": (event, q.restock)
             for event, quantities in self.moved.items()
             for q in quantities
-            if order_of[event][1] in {"cancelled", "returned"}
+            if order_of[event][1] in {"cancelled", "returned"} and event not in self.without_effect
         }
         booked: dict[str, int] = {}
         for some in batched(list(keys), CHUNK):
             deltas = ("on_hand_delta", "allocated_delta", "quarantine_delta", "damaged_delta")
             for key, *moved in StockMovement.objects.filter(key__in=some).values_list("key", *deltas):
                 booked[key] = max(abs(units) for units in moved)
-        missing = {f"orders.return_stock:{event}" for key, (event, n) in keys.items() if n and key not in booked}
-        promised: set[str] = set()
-        for some in batched(sorted(missing), CHUNK):
-            jobs = Job.objects.filter(key__in=some).exclude(state=Job.State.DONE, resolved_note="")
-            promised.update(jobs.values_list("key", flat=True))
+        promised = _promised_returns({event for key, (event, n) in keys.items() if n and key not in booked})
         numbers = {order.pk: order.number for order in self.orders}
         for key, (event, restock) in keys.items():
             order = order_of[event][0]
             if key in booked and booked[key] != restock:
                 yield order, f"Order {numbers[order]}: event {event} gives back {restock}, {booked[key]} were booked."
-            elif restock and key not in booked and f"orders.return_stock:{event}" not in promised:
+            elif restock and key not in booked and event not in promised:
                 yield order, f"Order {numbers[order]}: event {event} gives back {restock}, but no movement or job does."
+
+
+def _promised_returns(events: set[int]) -> set[int]:
+    """Which of these shipping events have a job that puts their goods back, or a person who did it by hand."""
+    promised: set[int] = set()
+    if not events:
+        return promised
+    jobs = Job.objects.filter(kind=RETURN_STOCK).exclude(state=Job.State.DONE, resolved_note="")
+    for some in batched([f"{RETURN_STOCK}:{event}" for event in sorted(events)], CHUNK):
+        promised.update(args["event"] for args in jobs.filter(key__in=some).values_list("args", flat=True))
+    # A bulk cancellation's goods go back by one job of no single order.
+    for args in jobs.filter(reference="").values_list("args", flat=True):
+        promised.update(args.get("events", []))
+    return promised & events
 
 
 def batched(items: list[str], size: int) -> Iterator[list[str]]:

@@ -1,12 +1,13 @@
 """Pure decisions about a customer's wish to cancel or send back: never, at once, or for a person to decide.
 
-The stages are those of the storefront contract, section 5; the shop's choices are its settings EXTRA_CANCEL_RULES and
-CANCELLATION_FALLBACK_RULES. The same verdict answers a request and sets the flags that show the storefront's buttons.
+The stages are those of the storefront contract, section 5; the shop's choices are its cancel rules, which staff edit,
+or else the settings EXTRA_CANCEL_RULES and CANCELLATION_FALLBACK_RULES. The same verdict answers a request and sets the
+flags that show the storefront's buttons.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from orders.models import STATUS_CODES, CancellationRequest, Facts, OrderLine, Status
+from orders.models import STATUS_CODES, CancellationRequest, CancelRule, Facts, Order, OrderLine, Status
 from orders.rules.guards import (
     ALREADY_CANCELLED,
     BEFORE_SHIPPING,
@@ -43,12 +44,42 @@ class Policy:
     refuses_invoiced  orders with an invoice are not cancelled
     expires_after     how long after the order it can be cancelled; None: no limit
     fallback          which of "status", "invoice", "expired" become requests instead of refusals
+    undo_minutes      for how long staff can undo what they cancelled
     """
 
     direct: frozenset[str] = frozenset(DIRECTLY_CANCELLABLE)
     refuses_invoiced: bool = False
     expires_after: timedelta | None = None
     fallback: Mapping[str, bool] = field(default_factory=lambda: FALLBACK)
+    undo_minutes: int = 0
+
+    @classmethod
+    def of(cls, order: Order, cancel_rules: Sequence[CancelRule]) -> Policy:
+        """The policy for an order: of the rules that fit, the one that says most; without any, the settings'."""
+        fitting = [
+            rule
+            for rule in cancel_rules
+            if rule.store_id in {None, order.store_id} and rule.channel in {"", order.channel}
+        ]
+        if not fitting:
+            return cls.of_settings()
+        # Its own store before its channel, its channel before everywhere.
+        return cls.of_rule(max(fitting, key=lambda rule: (rule.store_id is not None, rule.channel != "")))
+
+    @classmethod
+    def of_rule(cls, rule: CancelRule) -> Policy:
+        limit = rule.time_limit_minutes
+        return cls(
+            direct=frozenset(rule.direct_statuses),
+            refuses_invoiced=rule.refuses_invoiced,
+            expires_after=None if limit is None else timedelta(minutes=limit),
+            fallback={
+                "status": rule.asks_in_other_statuses,
+                "invoice": rule.asks_when_invoiced,
+                "expired": rule.asks_when_late,
+            },
+            undo_minutes=rule.undo_minutes,
+        )
 
     @classmethod
     def of_settings(cls) -> Policy:
@@ -166,8 +197,8 @@ def _obstacles(facts: Facts, *, policy: Policy, as_of: datetime) -> dict[str, Re
 
 
 def has_invoice(facts: Facts) -> bool:
-    """Whether the order has been invoiced: its number stands among what was collected about the order."""
-    return bool(facts.order.extra.get("invoice_number"))
+    """Whether the order has an invoice: the desk's own, or one made elsewhere whose number came with the order."""
+    return facts.order.invoiced_at is not None or bool(facts.order.extra.get("invoice_number"))
 
 
 @dataclass(frozen=True, slots=True)

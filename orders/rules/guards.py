@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -79,6 +80,11 @@ ITEM_STATUS_FORBIDS = "Order Item (%(name)s) can't be cancelled in this status."
 class PlanChanged(Refused):
     code = "plan_changed"
     message = _("What would happen has changed since you looked.")
+
+
+class TooLateToUndo(Refused):
+    code = "too_late_to_undo"
+    message = _("The time to undo this is over.")
 
 
 class AddressFixed(Refused):
@@ -267,10 +273,38 @@ def cancel(facts: Facts, actor: Actor) -> Refused | None:
             _("Everything has been shipped; what has shipped cannot be cancelled."),
             remedy=_("Use “Take back” when it returns."),
         )
-    started = order.status in SHIPPABLE
+    return in_status(facts, *BEFORE_SHIPPING, Status.CANCELLATION_WAITING)
+
+
+def undo(facts: Facts, actor: Actor, *, as_of: datetime) -> Refused | None:
+    """Undo a cancellation while its stock, money and messages still wait."""
+    until = facts.order.undo_until
+    late: Refused | None = None
+    if until is None:
+        late = NothingToDo(_("There is no cancellation to undo."), remedy=_("Use “Reinstate”."))
+    elif as_of >= until:
+        late = TooLateToUndo(deadline=until, remedy=_("Use “Reinstate”."))
+    elif facts.order.status not in {*BEFORE_SHIPPING, Status.CANCELLED}:
+        late = WrongStatus(params={"status": facts.order.status_label})
+    return first(permitted(facts, actor, "orders.undo_cancellation"), late)
+
+
+def complete_now(facts: Facts, actor: Actor) -> Refused | None:
+    waiting = None if facts.order.undo_until else NothingToDo(_("No cancellation waits to be completed."))
+    return first(permitted(facts, actor, "orders.cancel_order"), waiting)
+
+
+def reinstate(facts: Facts, actor: Actor) -> Refused | None:
+    """Take cancelled units back into the order, before anything else has ended it."""
+    if facts.order.undo_until:
+        return NothingToDo(_("The cancellation can still be undone."), remedy=_("Use “Undo”."))
+    some = None if any(line.cancelled for line in facts.lines) else NothingToDo(_("Nothing has been cancelled."))
+    in_flight = CaptureUnderWay(remedy=_("Wait until it has ended.")) if facts.capture_in_flight else None
     return first(
-        in_status(facts, *BEFORE_SHIPPING, Status.CANCELLATION_WAITING),
-        permitted(facts, actor, "orders.cancel_prepared_order") if started else None,
+        permitted(facts, actor, "orders.undo_cancellation"),
+        some,
+        in_status(facts, *BEFORE_SHIPPING, Status.CANCELLED),
+        in_flight,
     )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
+from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
-from orders.models import Disposition, Facts, OrderLine
-from orders.rules.guards import BadLines, InvalidPaymentEvent, Lines, chosen_lines
+from orders.models import Disposition, Facts, OrderLine, as_json
+from orders.rules.guards import BadLines, InvalidPaymentEvent, Lines, PlanChanged, chosen_lines
+from payments.gateways import get_gateway
 from payments.rules import plan_capture, plan_refund
 from shop.money import ZERO, shown
 
@@ -26,6 +31,7 @@ class PlannedUnits:
     disposition: str = ""
     refund_units: int = 0
     value: Decimal = ZERO
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,15 @@ class PlannedMoney:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedApproval:
+    """Who has to agree first: the level of approvers, and because of which policies."""
+
+    level: int
+    name: str
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that a cancellation, return or capture will do. Amounts are in the order's currency.
 
@@ -47,6 +62,11 @@ class Plan:
     void        how much of an authorization is released
     ends_order  no unit is left: the order is cancelled as a whole
     messages    events the customer is told of
+    documents   kinds of documents that are issued
+    jobs        kinds of jobs that workers will do
+    series      the recurring order that ends with it, in words
+    approval    whose agreement it needs before it happens; not an effect, and no part of the plan's identity
+    undo_minutes  for how long it can be undone; its stock, money and messages wait
     """
 
     number: str
@@ -61,6 +81,24 @@ class Plan:
     void: Decimal = ZERO
     ends_order: bool = False
     messages: tuple[str, ...] = field(default=())
+    documents: tuple[str, ...] = ()
+    jobs: tuple[str, ...] = ()
+    series: str = ""
+    approval: PlannedApproval | None = field(default=None, compare=False)
+    undo_minutes: int = field(default=0, compare=False)
+
+    @property
+    def effects(self) -> dict[str, Any]:
+        """What will happen, as JSON has it, whenever it was planned and whoever has to agree."""
+        told: dict[str, Any] = as_json(self)
+        for name in ("version", "approval", "undo_minutes"):
+            del told[name]
+        return told
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the effects: two plans with the same one do the same."""
+        return hashlib.sha256(json.dumps(self.effects, sort_keys=True).encode()).hexdigest()
 
     @property
     def units(self) -> dict[int, int]:
@@ -71,11 +109,19 @@ class Plan:
         return sum(line.units for line in self.lines)
 
 
-def plan_cancellation(facts: Facts, lines: Lines | None = None, *, restock: bool = True, notify: bool = True) -> Plan:
+def plan_cancellation(
+    facts: Facts,
+    lines: Lines | None = None,
+    *,
+    restock: bool = True,
+    refund: bool = True,
+    notify: bool = True,
+    series: str = "",
+) -> Plan:
     """What cancelling these units (None: all that have not shipped) will do.
 
     Money goes back for units that are paid for and would no longer be the customer's; where some of a line's units
-    are not paid yet, those are the ones cancelled first.
+    are not paid yet, those are the ones cancelled first. refund=False: it is kept on purpose.
     """
     chosen = chosen_lines(facts, lines, lambda line: line.open, verb=_("cancel"))
     # Not back to be sold, but not lost either: set aside, until somebody has inspected them.
@@ -93,7 +139,9 @@ def plan_cancellation(facts: Facts, lines: Lines | None = None, *, restock: bool
         everything=not still_live,
         counter="cancelled",
         ends_order=ends,
-        messages=(("order_cancelled" if ends else "order_partly_cancelled"),) if notify else (),
+        refunds=refund,
+        messages=(("order_cancelled" if ends else "order_partly_cancelled"),) if notify and facts.order.email else (),
+        series=series,
     )
 
 
@@ -136,7 +184,9 @@ def plan_return(
 def _planned(facts: Facts, line: OrderLine, units: int, *, restock: int, disposition: str = "") -> PlannedUnits:
     back = max(0, line.paid - line.refunded - (line.live - units))
     value = line.price_of_next(back, after=line.refunded, currency=facts.order.currency)
-    return PlannedUnits(line.pk, line.name, line.sku, units, restock, disposition, back, value)
+    record = line.stock_record if restock else None
+    location = record.location.name if record else ""
+    return PlannedUnits(line.pk, line.name, line.sku, units, restock, disposition, back, value, location)
 
 
 def _with_money(
@@ -147,7 +197,9 @@ def _with_money(
     counter: str,
     deduction: Decimal = ZERO,
     ends_order: bool = False,
+    refunds: bool = True,
     messages: tuple[str, ...] = (),
+    series: str = "",
 ) -> Plan:
     """Add the money: the units' value, all unapplied money where nothing is left, less what is kept."""
     order = facts.order
@@ -156,7 +208,16 @@ def _with_money(
         words = _("What is kept must be between nothing and the goods' value, %(value)s.")
         raise InvalidPaymentEvent(words, params={"value": shown(value, order.currency)}, field="deduction")
     owed = value - deduction + (facts.unapplied if everything else ZERO)
-    refund = max(ZERO, min(owed, facts.refundable))
+    refund = max(ZERO, min(owed, facts.refundable)) if refunds else ZERO
+    parts = planned_refunds(facts, refund)
+    void = facts.after(
+        {line.line_id: line.units for line in planned},
+        {line.line_id: line.refund_units for line in planned},
+        counter=counter,
+    ).releasable
+    jobs = ["orders.return_stock"] if any(line.restock for line in planned) else []
+    jobs += ["payments.send"] if refund or void else []
+    jobs += ["notifications.send"] if messages else []
     return Plan(
         number=order.number or "",
         version=order.version,
@@ -165,15 +226,23 @@ def _with_money(
         value=value,
         deduction=deduction,
         refund=refund,
-        refunds=planned_refunds(facts, refund),
-        void=facts.after(
-            {line.line_id: line.units for line in planned},
-            {line.line_id: line.refund_units for line in planned},
-            counter=counter,
-        ).releasable,
+        refunds=parts,
+        void=void,
         ends_order=ends_order,
         messages=messages,
+        documents=_documents(parts),
+        jobs=tuple(jobs),
+        series=series,
     )
+
+
+def _documents(refunds: tuple[PlannedMoney, ...]) -> tuple[str, ...]:
+    """What is issued with the money that goes back: a credit note, and a note of points or credit restored."""
+    if not refunds:
+        return ()
+    # A shop's own gateway need not know of credit.
+    restored = any(getattr(get_gateway(part.gateway), "is_credit", False) for part in refunds)
+    return ("credit_note", "restoration_note") if restored else ("credit_note",)
 
 
 def planned_refunds(facts: Facts, amount: Decimal) -> tuple[PlannedMoney, ...]:
@@ -209,3 +278,50 @@ def plan_payment(facts: Facts, lines: Lines | None = None) -> Plan:
     parts = plan_capture(payments=facts.payments, amount=asked) if asked else []
     captures = tuple(PlannedMoney(pk, gateways[pk], part) for pk, part in parts)
     return Plan(order.number or "", order.version, order.currency, tuple(planned), value=value, captures=captures)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What of a plan that was shown is no longer so
+
+
+def differences(before: Plan, now: Plan) -> Iterator[str]:
+    """This will say what of a plan that was shown is no longer so, one sentence each."""
+
+    def money(amount: Decimal) -> str:
+        return shown(amount, now.currency)
+
+    for name, words in (
+        ("refund", _now("Refunded would be %(now)s, not %(before)s.")),
+        ("deduction", _now("Kept would be %(now)s, not %(before)s.")),
+        ("void", _now("Released of the authorization would be %(now)s, not %(before)s.")),
+    ):
+        if getattr(before, name) != getattr(now, name):
+            yield words % {"now": money(getattr(now, name)), "before": money(getattr(before, name))}
+    if before.refund == now.refund and before.refunds != now.refunds:
+        yield _now("The refund would go over other payments.")
+    if before.captures != now.captures:
+        asked = {"now": money(_sum(now.captures)), "before": money(_sum(before.captures))}
+        yield _now("Charged would be %(now)s, not %(before)s.") % asked
+    if before.units != now.units:
+        yield _now("Other units would be concerned: %(now)d, not %(before)d.") % {
+            "now": now.unit_count,
+            "before": before.unit_count,
+        }
+    restock = (sum(line.restock for line in now.lines), sum(line.restock for line in before.lines))
+    if restock[0] != restock[1]:
+        yield _now("Back into stock would go %(now)d, not %(before)d.") % {"now": restock[0], "before": restock[1]}
+    if before.ends_order != now.ends_order:
+        yield _now("The order would end with it.") if now.ends_order else _now("The order would not end with it.")
+    if before.series != now.series:
+        yield _now("The recurring order has changed.")
+    if before.messages != now.messages:
+        yield _now("Other messages would be sent.")
+
+
+def _sum(parts: tuple[PlannedMoney, ...]) -> Decimal:
+    return sum((part.amount for part in parts), ZERO)
+
+
+def plan_changed(before: Plan, now: Plan) -> PlanChanged:
+    """This will make the refusal that says what would happen now instead of what was shown."""
+    return PlanChanged(remedy=" ".join(differences(before, now)) or _("Look at it again."))

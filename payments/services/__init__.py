@@ -8,10 +8,12 @@ The reserve is held exactly as long as a transaction may still move money. A ref
 a person with its reserve, so that nobody refunds the same money a second way meanwhile; the reserve goes when the
 person closes it (`close_as_failed`), or stays for good when the money went out (by a new try, or by hand).
 
-Locks, in this order: the reference's payments by pk, the transaction, its refund.
+Locks, in this order: the reference's payments by pk, the transaction, its refund; a credit account after all others.
 """
 
+from payments.gateways import gateway_label, is_credit
 from payments.rules import AmountInvalid, NotEnoughAuthorized, RefundTooLarge
+from payments.services import credit
 from payments.services.asking import (
     CardNumberInDetails,
     CauseReused,
@@ -26,9 +28,10 @@ from payments.services.asking import (
     request_refund,
     request_void,
     takes_money_online,
+    transactions_of,
 )
 from payments.services.books import Money, money_of, money_of_many, verify
-from payments.services.ledger import KEY_LIFETIME, SEND, CurrencyMixed
+from payments.services.ledger import KEY_LIFETIME, SEND, CurrencyMixed, payments_of, read_ahead
 from payments.services.outcomes import (
     AlreadySettled,
     NotClosable,
@@ -61,10 +64,15 @@ __all__ = [
     "ask_person",
     "begin_attempt",
     "close_as_failed",
+    "credit",
     "first_sent_at",
+    "gateway_label",
+    "is_credit",
     "money_of",
     "money_of_many",
     "open_payment",
+    "payments_of",
+    "read_ahead",
     "record_outcome",
     "record_receipt",
     "refund_failed_late",
@@ -74,6 +82,7 @@ __all__ = [
     "request_void",
     "settle_by_hand",
     "takes_money_online",
+    "transactions_of",
     "verify",
     "waiting_job_id",
 ]

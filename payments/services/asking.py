@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from django.db.transaction import atomic
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -16,9 +15,11 @@ from payments.models import Attempt, Payment, Refund, Transaction
 from payments.rules import COUNTER_NAMES
 from payments.services.ledger import (
     ZERO,
+    Book,
     CurrencyMixed,
     Kind,
     Status,
+    book_of,
     by_hand_reference,
     count,
     locked,
@@ -27,6 +28,7 @@ from payments.services.ledger import (
 )
 from shop import jobs
 from shop.errors import Refused
+from shop.together import atomic, insert, recall, remember, update
 
 
 class CauseReused(Refused):
@@ -59,7 +61,7 @@ def takes_money_online(*, gateway: str) -> bool:
     return get_gateway(gateway).takes_money_online
 
 
-@atomic
+@atomic()
 def open_payment(
     *,
     reference: str,
@@ -97,7 +99,7 @@ def open_payment(
     )
 
 
-@atomic
+@atomic()
 def request_authorization(*, payment: Payment, cause: str) -> Transaction:
     """This will ask the gateway to hold what of the payment's amount is not held yet.
 
@@ -116,7 +118,7 @@ def request_authorization(*, payment: Payment, cause: str) -> Transaction:
     return request(Kind.AUTHORIZE, [(payment, amount, cause)])[0]
 
 
-@atomic
+@atomic()
 def request_capture(*, reference: str, amount: Decimal, cause: str) -> list[Transaction]:
     """This will ask to capture an amount of what is authorised, from the oldest payment first.
 
@@ -133,7 +135,7 @@ def request_capture(*, reference: str, amount: Decimal, cause: str) -> list[Tran
     return request(Kind.CAPTURE, [(by_pk[pk], part, f"{cause}:{pk}") for pk, part in shares])
 
 
-@atomic
+@atomic()
 def request_void(*, reference: str, cause: str) -> list[Transaction]:
     """This will ask to let go what is authorised and neither captured nor about to be, on every payment.
 
@@ -152,7 +154,7 @@ def request_void(*, reference: str, cause: str) -> list[Transaction]:
     return before + request(Kind.VOID, shares)
 
 
-@atomic
+@atomic()
 def request_refund(*, reference: str, amount: Decimal, cause: str, reason: str = "") -> Refund:
     """This will decide to give an amount back, from the newest payment first, to the cent.
 
@@ -160,13 +162,13 @@ def request_refund(*, reference: str, amount: Decimal, cause: str, reason: str =
     Raises AmountInvalid, RefundTooLarge, CauseReused.
     """
     payments = locked(reference)
-    before = Refund.objects.filter(cause=cause).first()
+    before = _refund_of(cause, book_of(reference))
     if before:
         if (before.reference, before.amount) != (reference, amount):
             raise CauseReused(params={"cause": cause})
         return before
     shares = rules.plan_refund(payments=payments, amount=amount)
-    refund = Refund.objects.create(
+    refund = Refund(
         reference=reference,
         store_id=payments[0].store_id,
         amount=amount,
@@ -174,13 +176,30 @@ def request_refund(*, reference: str, amount: Decimal, cause: str, reason: str =
         cause=cause,
         reason=reason[:500],
     )
+    insert([refund])
     by_pk = {payment.pk: payment for payment in payments}
-    request(Kind.REFUND, [(by_pk[pk], part, f"{cause}:{pk}") for pk, part in shares], refund)
+    rows = request(Kind.REFUND, [(by_pk[pk], part, f"{cause}:{pk}") for pk, part in shares], refund)
+    remember((Refund, refund.pk), rows)
     return refund
+
+
+def transactions_of(*, refund: Refund) -> list[Transaction]:
+    """This will list how a refund is given back, a transaction for each payment (1 query)."""
+    rows: list[Transaction] | None = recall((Refund, refund.pk))
+    return list(refund.transactions.order_by("pk")) if rows is None else rows
+
+
+def _refund_of(cause: str, book: Book | None) -> Refund | None:
+    if book is not None and cause not in book.refund_causes:
+        return None
+    return Refund.objects.filter(cause=cause).first()
 
 
 def _asked_before(kind: str, payments: Sequence[Payment], cause: str) -> list[Transaction]:
     causes = [f"{cause}:{payment.pk}" for payment in payments]
+    book = book_of(payments[0].reference) if payments else None
+    if book is not None and not any((kind, cause) in book.asked for cause in causes):
+        return []
     return list(Transaction.objects.filter(kind=kind, cause__in=causes).order_by("pk"))
 
 
@@ -188,7 +207,7 @@ def request(
     kind: str, shares: Sequence[tuple[Payment, Decimal, str]], refund: Refund | None = None
 ) -> list[Transaction]:
     """Write the intents, reserve their amounts, promise to send them. The payments are locked."""
-    rows = Transaction.objects.bulk_create(
+    rows = insert(
         Transaction(payment=payment, kind=kind, amount=amount, cause=cause, refund=refund)
         for payment, amount, cause in shares
     )
@@ -196,12 +215,15 @@ def request(
     for payment, row in zip(payments, rows, strict=True):
         count(payment, row, before=None)
     if rules.COUNTERS[kind][0]:
-        Payment.objects.bulk_update(payments, [rules.COUNTERS[kind][0] or ""])
+        update(payments, [rules.COUNTERS[kind][0] or ""])
     jobs.enqueue_many(promise(payment, row) for payment, row in zip(payments, rows, strict=True))
+    for payment, row in zip(payments, rows, strict=True):
+        if (book := book_of(payment.reference)) is not None:
+            book.asked.add((kind, row.cause))
     return rows
 
 
-@atomic
+@atomic()
 def record_receipt(*, reference: str, amount: Decimal, cause: str, note: str, actor_name: str) -> Transaction:
     """This will book money that arrived by hand (bank transfer, cash): authorised and captured in one, final at once.
 
@@ -245,7 +267,7 @@ def record_receipt(*, reference: str, amount: Decimal, cause: str, note: str, ac
     return rows[1]
 
 
-@atomic
+@atomic()
 def abandon(*, reference: str, cause: str = "", transaction_ids: Collection[int] = ()) -> list[Transaction]:
     """This will call off captures that were requested and never sent; returns those it could.
 

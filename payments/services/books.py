@@ -12,6 +12,7 @@ from django.db.transaction import atomic
 from payments import rules
 from payments.models import Attempt, Payment, Refund, Transaction
 from payments.rules import COUNTER_NAMES
+from payments.services.credit import verify_credit
 from payments.services.ledger import SEND, ZERO, CurrencyMixed, Status
 from shop.models import Job
 from shop.money import shown
@@ -76,7 +77,8 @@ def verify() -> Iterator[str]:
     """This will name every place where the books of payments do not add up; nothing if they do.
 
     Counters are the sums of transactions, bounds hold, a refund is the sum of its transactions and has their status,
-    an attempt's outcome agrees with its transaction's, and whatever is open has a job that will bring it further.
+    an attempt's outcome agrees with its transaction's, whatever is open has a job that will bring it further, and
+    credit accounts are the sums of their entries.
     The desk may be working meanwhile: what looks wrong is looked at again under its lock.
     """
     sums: dict[int, dict[str, Decimal]] = defaultdict(lambda: dict.fromkeys(COUNTER_NAMES, ZERO))
@@ -97,6 +99,7 @@ def verify() -> Iterator[str]:
             yield from _refund_again(refund.pk)
     yield from _wrong_attempts()
     yield from _without_job(unfinished)
+    yield from verify_credit()
 
 
 def _add(sums: dict[str, Decimal], kind: str, status: str, amount: Decimal) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from copy import copy
+from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 
@@ -13,6 +16,7 @@ from payments.models import Payment, Refund, Transaction
 from payments.rules import COUNTER_NAMES
 from shop import jobs
 from shop.errors import Refused
+from shop.together import recall, remember
 
 ZERO = Decimal(0)
 SEND = "payments.send"
@@ -27,7 +31,47 @@ class CurrencyMixed(Refused):
     message = _("%(reference)s is paid in %(currency)s; a payment in another currency cannot be added.")
 
 
+@dataclass(slots=True)
+class Book:
+    """What was read ahead of one reference (shop/together.py): its payments, locked, and what was asked of them."""
+
+    payments: list[Payment] = field(default_factory=list)
+    asked: set[tuple[str, str]] = field(default_factory=set)  # kind and cause of transactions
+    refund_causes: set[str] = field(default_factory=set)
+
+
+def read_ahead(*, references: Collection[str]) -> None:
+    """This will lock the payments of several references, by pk, and keep what services ask for: 3 queries, once.
+
+    Only inside `together`.
+    """
+    books = {reference: Book() for reference in references}
+    for payment in Payment.objects.select_for_update(no_key=True).filter(reference__in=references).order_by("pk"):
+        books[payment.reference].payments.append(payment)
+    asked = Transaction.objects.filter(payment__reference__in=references).order_by()
+    for reference, kind, cause in asked.values_list("payment__reference", "kind", "cause"):
+        books[reference].asked.add((kind, cause))
+    for reference, cause in Refund.objects.filter(reference__in=references).values_list("reference", "cause"):
+        books[reference].refund_causes.add(cause)
+    for reference, book in books.items():
+        remember((Book, reference), book)
+
+
+def book_of(reference: str) -> Book | None:
+    book: Book | None = recall((Book, reference))
+    return book
+
+
+def payments_of(*, reference: str) -> list[Payment]:
+    """This will list a reference's payments as they are now, by pk (1 query). Changing these rows changes nothing."""
+    if (book := book_of(reference)) is not None:
+        return [copy(payment) for payment in book.payments]
+    return list(Payment.objects.filter(reference=reference).order_by("pk"))
+
+
 def locked(reference: str) -> list[Payment]:
+    if (book := book_of(reference)) is not None:
+        return book.payments
     return list(Payment.objects.select_for_update(no_key=True).filter(reference=reference).order_by("pk"))
 
 

@@ -52,6 +52,24 @@ def ago(at: datetime | None) -> SafeString | str:
 
 
 @register.filter
+def clock(at: datetime) -> str:
+    """This will write a time of today as a time, any other with its day."""
+    local = timezone.localtime(at)
+    return date_format(local, "TIME_FORMAT" if local.date() == timezone.localdate() else "SHORT_DATETIME_FORMAT")
+
+
+@register.filter
+def due(at: datetime | None) -> SafeString | str:
+    """This will say until when something is to be done: "in 3 hours", or "overdue since 17:05", which stands out."""
+    now = timezone.now()
+    if at is None or at > now:
+        return ago(at)
+    exact = date_format(timezone.localtime(at), "DATETIME_FORMAT")
+    words = _("overdue since %(time)s") % {"time": clock(at)}
+    return format_html('<time class="desk-overdue" datetime="{}" title="{}">{}</time>', at.isoformat(), exact, words)
+
+
+@register.filter
 def pairs(details: Any) -> Iterator[tuple[str, Any]]:
     """This will make name and value of an entry's details for a list; what is empty is left out."""
     if isinstance(details, Mapping):

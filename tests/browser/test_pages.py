@@ -13,7 +13,7 @@ from inventory.models import StockRecord
 from notifications.models import Message
 from orders.models import CancellationReason, CancellationRequest
 from orders.processing import EventHandler
-from orders.processing.cancelling import Wish
+from orders.processing.requesting import Wish
 from payments.models import Payment
 from shop.models import Job, Store, User
 from tests import factories

@@ -28,6 +28,7 @@ DOORS = {
     "/api/v1/payment_methods/": {"get"},
     "/api/v1/products/": {"get"},
     "/api/v1/purchase/": {"post"},
+    "/api/v1/account/credit/": {"get"},
     "/api/v1/orders/{number}/pay/": {"post"},
     "/api/v1/orders/{number}/reorder/": {"post"},
     "/address/detailed/": {"get"},

@@ -15,9 +15,19 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from orders.models import CancellationReason, CancellationRequest, JournalEntry, Order, OrderNote, ShippingEvent, Status
+from orders.models import (
+    Approval,
+    Cancellation,
+    CancellationReason,
+    CancellationRequest,
+    JournalEntry,
+    Order,
+    OrderNote,
+    ShippingEvent,
+    Status,
+)
 from orders.processing import EventHandler, PaymentChoice
-from orders.processing.cancelling import Wish
+from orders.processing.requesting import Wish
 from shop.models import Store, User
 from tests import factories
 
@@ -276,21 +286,47 @@ def test_a_forged_or_borrowed_plan_is_worth_nothing(
     assert fresh(order).status == Status.CONFIRMATION_WAITING
 
 
-def test_cancelling_what_is_being_prepared_asks_for_a_tick_and_its_own_permission(
-    manager: User, client: Client, staff: Callable[..., User], place: Place, store: Store
+def test_cancelling_what_is_being_prepared_asks_for_a_tick(
+    manager: User, client: Client, place: Place, store: Store
 ) -> None:
     order = place(store=store, until="preparing")
     assert "This field is required" in text(fill(client, order, "cancel", reason="out_of_stock"))
     assert fresh(order).status == Status.PREPARING
-    client.force_login(staff("Fulfilment", store))
-    assert "You do not have the permission" in text(client.get(url(order, "cancel")))
-    asked = fill(client, order, "ask-to-cancel", reason="out_of_stock", note="Cannot find it")
-    assert asked.status_code == 302
-    request = CancellationRequest.objects.get(order=order)
-    assert (request.quantity, request.status, request.description) == (2, "open", "Cannot find it")
-    client.force_login(manager)
     assert fill(client, order, "cancel", reason="out_of_stock", understood="on").status_code == 302
     assert fresh(order).status == Status.CANCELLED
+
+
+def test_fulfilment_asks_for_approval_of_what_is_being_prepared(
+    client: Client, staff: Callable[..., User], place: Place, store: Store
+) -> None:
+    order = place(store=store, until="preparing")
+    client.force_login(staff("Fulfilment", store))
+    staff("Store Manager", store)
+    assert "Store management has to agree" in text(client.get(url(order, "cancel")))
+    unjustified = fill(client, order, "cancel", reason="out_of_stock", understood="on")
+    assert "Say why it should be cancelled" in text(unjustified)
+    assert not Cancellation.objects.exists()
+    asked = fill(client, order, "cancel", reason="out_of_stock", understood="on", justification="The shelf is empty")
+    assert asked.status_code == 302
+    assert "Nothing has been cancelled yet" in text(client.get(asked.headers["Location"]))
+    approval = Approval.objects.get(cancellation__order=order)
+    assert (approval.status, approval.level, approval.justification) == ("open", 1, "The shelf is empty")
+    assert fresh(order).status == Status.PREPARING
+
+
+def test_a_reason_that_wants_to_know_who_asked_keeps_their_words_and_confirms_to_the_customer(
+    manager: User, client: Client, place: Place, store: Store, work: Work
+) -> None:
+    order = place(store=store)
+    assert "Say who asked for it" in text(fill(client, order, "cancel", reason="changed_mind"))
+    assert fresh(order).status == Status.CONFIRMATION_WAITING
+    asked = {"contact_name": "Ada Lovelace", "contact_channel": "phone", "contact_details": "+49 30 1234"}
+    assert fill(client, order, "cancel", reason="changed_mind", **asked).status_code == 302
+    row = Cancellation.objects.get(order=order)
+    assert (row.contact_name, row.contact_channel, row.contact_details) == ("Ada Lovelace", "phone", "+49 30 1234")
+    assert row.contact_at is not None
+    work()
+    assert order.communication_events.filter(event_type="cancellation_confirmed").exists()
 
 
 def test_a_reason_that_needs_a_note_and_a_missing_reason_are_said_at_their_fields(
@@ -367,7 +403,7 @@ def test_goodwill_is_refunded_after_its_way_is_shown(
     page = client.get(url(order, "refund"))
     assert "Confirm" not in text(BeautifulSoup(page.content, "html.parser").select_one(".order-plan-side"))
     shown = client.post(url(order, "refund"), {**filled_in(page), "amount": "5.00", "note": "Sorry", "step": "preview"})
-    assert "€5.00 Payment 1 (demo): €5.00" in text(shown)
+    assert "€5.00 Payment 1 (Card): €5.00" in text(shown)
     assert client.post(url(order, "refund"), {**filled_in(shown), "step": "confirm"}).status_code == 302
     work()
     assert fresh(order).facts.refunded == Decimal("5.00")

@@ -20,7 +20,7 @@ from orders.admin import bulk
 from orders.admin import order as order_admin
 from orders.models import CancellationReason, JournalEntry, Order, Status
 from orders.processing import EventHandler
-from orders.processing.cancelling import Wish
+from orders.processing.requesting import Wish
 from shop.models import Store, User
 from tests import factories
 
@@ -221,7 +221,7 @@ def test_without_its_permission_a_bulk_action_neither_shows_nor_works(
     client.force_login(staff("Fulfilment", store))
     order = place(store=store)
     options = BeautifulSoup(client.get(LIST).content, "html.parser").select("select[name=action] option")
-    assert {option["value"] for option in options} == {"", "prepare_orders", "deliver_orders", "cancel_orders"}
+    assert {option["value"] for option in options} == {"", "prepare_orders", "deliver_orders"}
     for action in ("approve_orders", "delete_selected", "buttons", "unknown"):
         do(client, action, order)
     assert Order.objects.get(pk=order.pk).status == "confirmation_waiting"
@@ -250,27 +250,3 @@ def test_too_many_orders_at_once_are_refused_whole(
     orders = [place(store=store) for _n in range(3)]
     assert messages(do(client, "approve_orders", *orders)) == ["Nothing was done: choose at most 2 orders at once."]
     assert set(Order.objects.values_list("status", flat=True)) == {"confirmation_waiting"}
-
-
-def test_many_orders_are_cancelled_for_one_reason_after_a_page_that_shows_each(
-    manager: User, client: Client, place: Place, store: Store, work: Work, books: Callable[[], list[str]]
-) -> None:
-    paid, gone, changed = place(store=store, until="paid"), place(store=store, until="shipped"), place(store=store)
-    answer = do(client, "cancel_orders", paid, gone, changed)
-    page = BeautifulSoup(answer.content, "html.parser")
-    rows = [re.sub(r"\s+", " ", row.get_text(" ")).strip() for row in page.select("tbody tr")]
-    assert "€20.00" in rows[0]
-    assert "Everything has been shipped" in rows[1]
-    assert Order.objects.filter(status="cancelled").count() == 0
-    token = page.select_one("input[name=token]")["value"]
-    data = {"token": token, "confirm": "yes", "reason": "out_of_stock", "restock": "on", "refund": "on", "notify": "on"}
-    unticked = do(client, "cancel_orders", paid, gone, changed, **data)
-    assert Order.objects.filter(status="cancelled").count() == 0
-    assert b"This field is required" in unticked.content
-    client.post(reverse("admin:orders_order_do", args=(changed.pk, "approve")), {"version": changed.version})
-    told = " ".join(messages(do(client, "cancel_orders", paid, gone, changed, understood="on", **data)))
-    assert "1 cancelled;" in told
-    assert "approved the order" in told
-    assert [Order.objects.get(pk=o.pk).status for o in (paid, gone, changed)] == ["cancelled", "shipped", "approved"]
-    work()
-    assert books() == []

@@ -15,7 +15,7 @@ from django.urls import reverse
 from orders.admin.actions import ORDER_ACTIONS
 from orders.models import CancellationReason, Hold, JournalEntry, Order, OrderNote, ShippingEventType
 from orders.processing import EventHandler
-from orders.processing.cancelling import Wish
+from orders.processing.requesting import Wish
 from shop.models import Job, Store, User
 from tests import factories
 

@@ -23,7 +23,7 @@ from orders.models import (
 )
 from orders.processing import EventHandler, PaymentChoice, get_event_handler
 from orders.processing.base import CauseReused
-from orders.processing.cancelling import Wish
+from orders.processing.requesting import Wish
 from orders.rules import CaptureUnderWay, InvalidPaymentEvent, NotPaid
 from payments import services as payments
 from payments.models import DemoGatewayFault, Payment, Transaction

@@ -10,7 +10,17 @@ import pytest
 
 from orders.models import Hold, JournalEntry, Order, OrderLine, Status
 from orders.processing import EventHandler, get_event_handler
-from orders.rules import BadLines, InvalidShippingEvent, NothingToDo, NotPaid, OrderOnHold, PlanChanged, WrongStatus
+from orders.processing.cancelling import Contact
+from orders.rules import (
+    ApprovalNeeded,
+    BadLines,
+    InvalidShippingEvent,
+    NothingToDo,
+    NotPaid,
+    OrderOnHold,
+    PlanChanged,
+    WrongStatus,
+)
 from shop.actors import Actor
 from shop.errors import NotAllowed, NotFound, Refused
 from shop.models import Job, User
@@ -136,14 +146,16 @@ def test_a_plan_that_no_longer_holds_is_not_executed(system: EventHandler, refus
     refuses(order, PlanChanged, lambda: system.cancel(number=order.number, plan=plan))
 
 
+# The reason wants to know who asked for it.
+ASKED = Contact(name="Ada", channel="phone")
 VERBS: dict[str, tuple[str, Callable[[EventHandler, Order], Any]]] = {
     "approve": ("", lambda h, o: h.approve(number=o.number)),
     "start_preparing": ("approved", lambda h, o: h.start_preparing(number=o.number)),
     "take_payment": ("preparing", lambda h, o: h.take_payment(number=o.number)),
     "ship": ("paid", lambda h, o: h.ship(number=o.number)),
     "deliver": ("shipped", lambda h, o: h.deliver(number=o.number)),
-    "cancel": ("", lambda h, o: h.cancel(number=o.number, reason="changed_mind")),
-    "cancel_prepared": ("preparing", lambda h, o: h.cancel(number=o.number, reason="changed_mind")),
+    "cancel": ("", lambda h, o: h.cancel(number=o.number, reason="changed_mind", contact=ASKED)),
+    "cancel_prepared": ("preparing", lambda h, o: h.cancel(number=o.number, reason="changed_mind", contact=ASKED)),
     "take_back": ("shipped", lambda h, o: h.take_back(number=o.number, lines={o.lines.get().pk: (1, "sellable")})),
     "refund": ("paid", lambda h, o: h.refund(number=o.number, amount=Decimal("1.00"), note="sorry")),
     "hold": ("", lambda h, o: h.place_hold(number=o.number, kind="fraud")),
@@ -157,6 +169,8 @@ MAY = {
     "Customer Service": {"cancel", "readdress", "note", "hold"},
     None: set(),
 }
+# They may start it; somebody else has to agree.
+WITH_APPROVAL = {("Fulfilment", "cancel_prepared"), ("Customer Service", "cancel_prepared")}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -169,6 +183,8 @@ def test_each_role_does_what_it_may_and_nothing_else(
     handler = get_event_handler(Actor.staff(staff(role, order.store)))
     if verb in MAY[role]:
         call(handler, order)
+    elif (role, verb) in WITH_APPROVAL:
+        refuses(order, ApprovalNeeded, lambda: call(handler, order))
     else:
         refuses(order, NotAllowed, lambda: call(handler, order))
 

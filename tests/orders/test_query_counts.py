@@ -27,6 +27,8 @@ def test_placing_shipping_and_cancelling_take_the_same_queries_for_any_number_of
 ) -> None:
     counts: dict[str, dict[int, int]] = {name: {} for name in ("place", "take_payment", "ship", "cancel", "take_back")}
     store = factories.StoreFactory()
+    # A store's first delivery note creates its series of numbers.
+    factories.place_order(store=store, until="shipped")
     products = [factories.stocked(store) for _n in range(max(SIZES))]
     for size in SIZES:
         items = [Item(product=p, quantity=2, unit_price=p.price) for p in products[:size]]
@@ -55,6 +57,6 @@ def test_placing_shipping_and_cancelling_take_the_same_queries_for_any_number_of
     for verb, by_size in counts.items():
         assert max(by_size.values()) - min(by_size.values()) <= slack, f"{verb}: {by_size}"
     print(counts)
-    assert counts["ship"][1] <= 30
-    assert counts["cancel"][1] <= 40
+    assert counts["ship"][1] <= 32
+    assert counts["cancel"][1] <= 42
     assert counts["place"][1] <= 45

@@ -43,7 +43,8 @@ def test_the_demo_gateway_keeps_its_limits():
 def test_an_unknown_gateway_is_refused_by_name():
     with pytest.raises(gateways.UnknownGateway) as no:
         get_gateway("paypal")
-    assert str(no.value) == "There is no payment gateway “paypal”. There are: demo, manual (setting PAYMENT_GATEWAYS)."
+    known = "demo, loyalty, manual, store_credit"
+    assert str(no.value) == f"There is no payment gateway “paypal”. There are: {known} (setting PAYMENT_GATEWAYS)."
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""The inbox: who sees which jobs, trying again and closing by hand, one by one and many at once."""
+"""The inbox: who sees which jobs, whose work they are and until when, trying again and closing by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from orders.models import Order
+from orders.processing import EventHandler
 from shop import jobs
+from shop.errors import Refused
 from shop.models import Job, Store, User
 from tests.factories import StoreFactory, UserFactory
 
@@ -25,8 +28,23 @@ KIND = "tests.inbox"
 @jobs.handles(KIND)
 class Parcel(jobs.Handler):
     label = "Send the parcel"
+    what_happened = "The parcel is still here."
+    due_after = timedelta(hours=4)
+    schedule = (60,)
     what_to_do = "Walk to the post office."
     closed: list[tuple[str, str]] = []
+    answer = jobs.refused("No stamps.")
+    refusing = False
+
+    def perform(self, job: Job) -> jobs.Outcome:
+        return self.answer
+
+    def settle(self, job: Job, outcome: jobs.Outcome) -> None:
+        if self.refusing:
+            raise Refused("Not like this.")
+
+    def only_by_hand(self, rows: Sequence[Job]) -> frozenset[int]:
+        return frozenset(row.pk for row in rows if row.args.get("heavy"))
 
     def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
         self.closed.append((job.key, note))
@@ -35,6 +53,7 @@ class Parcel(jobs.Handler):
 @pytest.fixture(autouse=True)
 def _nothing_closed_yet() -> None:
     Parcel.closed.clear()
+    Parcel.answer, Parcel.refusing = jobs.refused("No stamps."), False
 
 
 @pytest.fixture
@@ -76,6 +95,7 @@ def test_the_inbox_says_what_failed_why_and_what_to_do(person: Callable[..., Cli
     html = person("shop.handle_job", stores=[store]).get(reverse(INBOX)).content.decode()
     for words in (
         "Send the parcel",
+        "The parcel is still here.",
         "4711",
         store.name,
         "3\xa0hours ago",
@@ -119,12 +139,12 @@ def test_a_job_whose_code_is_gone_is_still_shown(person: Callable[..., Client], 
 def test_looking_at_a_page_does_nothing(person: Callable[..., Client], store: Store) -> None:
     job = failed(store=store)
     client = person("shop.handle_job", stores=[store])
-    for name in ("retry", "done"):
+    for name in ("retry", "done", "take", "give"):
         assert client.get(page(job, name)).status_code == 200
         assert client.head(page(job, name)).status_code == 200
         assert client.put(page(job, name)).status_code == 405
     job.refresh_from_db()
-    assert job.state == Job.State.NEEDS_ATTENTION
+    assert (job.state, job.owner) == (Job.State.NEEDS_ATTENTION, None)
 
 
 def test_trying_again_gives_fresh_attempts(person: Callable[..., Client], store: Store) -> None:
@@ -160,7 +180,7 @@ def test_who_comes_second_is_told_so(person: Callable[..., Client], store: Store
     assert Parcel.closed == []
 
 
-@pytest.mark.parametrize("name", ["retry", "done"])
+@pytest.mark.parametrize("name", ["retry", "done", "take", "give"])
 def test_without_the_permission_nothing_happens(person: Callable[..., Client], store: Store, name: str) -> None:
     job = failed(store=store)
     looks_on = person("shop.view_job", stores=[store])
@@ -168,9 +188,10 @@ def test_without_the_permission_nothing_happens(person: Callable[..., Client], s
     for client in (looks_on, person(stores=[store])):
         assert client.get(page(job, name)).status_code == 403
         assert client.post(page(job, name), {"note": "x"}).status_code == 403
-    looks_on.post(reverse(INBOX), {"action": "retry", "_selected_action": [job.pk]})
+    for bulk in ("retry", "take"):
+        looks_on.post(reverse(INBOX), {"action": bulk, "_selected_action": [job.pk]})
     job.refresh_from_db()
-    assert (job.state, Parcel.closed) == (Job.State.NEEDS_ATTENTION, [])
+    assert (job.state, job.owner, Parcel.closed) == (Job.State.NEEDS_ATTENTION, None, [])
 
 
 def test_without_any_permission_there_is_no_inbox(person: Callable[..., Client], store: Store) -> None:
@@ -232,3 +253,231 @@ def test_the_list_takes_as_many_queries_for_many_jobs_as_for_few(person: Callabl
             client.get(reverse(INBOX))
         counts.append(len(queries))
     assert counts[0] == counts[1]
+
+
+# --- Owner and due time -----------------------------------------------------------------------------------------------
+
+
+def promised(**fields: Any) -> Job:
+    """A parcel that is to be sent now."""
+    return failed(state=Job.State.WAITING, attempts=0, max_attempts=2, last_error="", **fields)
+
+
+def owner_of(job: Job) -> User | None:
+    job.refresh_from_db()
+    return job.owner
+
+
+def in_list(client: Client, **query: str) -> list[str]:
+    return [row.key for row in client.get(reverse(INBOX), query).context["cl"].result_list]
+
+
+def user_of(client: Client) -> User:
+    return User.objects.get(pk=client.session["_auth_user_id"])
+
+
+@pytest.mark.parametrize("how", ["refused", "refused when settled", "attempts used up", "every worker died"])
+def test_what_comes_into_the_inbox_is_due_when_its_kind_says(db: None, how: str) -> None:
+    job, at = promised(), timezone.now()
+    if how == "every worker died":
+        Job.objects.update(attempts=2)
+        assert jobs.claim(as_of=at) is None
+    else:
+        Parcel.answer = jobs.retry("No answer.") if how == "attempts used up" else jobs.refused("No stamps.")
+        if how == "refused when settled":
+            Parcel.answer, Parcel.refusing = jobs.done(), True
+        Job.objects.update(attempts=1)
+        jobs.run_now(job.key, clock=lambda: at)
+    job.refresh_from_db()
+    assert (job.state, job.due_at) == (Job.State.NEEDS_ATTENTION, at + timedelta(hours=4))
+
+
+def test_what_is_tried_again_or_done_is_not_due(db: None) -> None:
+    job = promised()
+    at = timezone.now()
+    Parcel.answer = jobs.retry("No answer.")
+    jobs.run_now(job.key, clock=lambda: at)
+    job.refresh_from_db()
+    assert (job.state, job.due_at) == (Job.State.WAITING, None)
+    for close in (
+        lambda pk: jobs.retry_by_hand(pk),
+        lambda pk: jobs.finish_by_hand(pk, user_id=None, actor_name="Ada", note="x"),
+    ):
+        waiting = failed(f"late:{Job.objects.count()}", due_at=at)
+        close(waiting.pk)
+        waiting.refresh_from_db()
+        assert waiting.due_at is None
+
+
+def test_a_kind_whose_code_is_gone_is_due_in_a_day(db: None) -> None:
+    job = promised(kind="gone.kind")
+    at = timezone.now()
+    jobs.run_now(job.key, clock=lambda: at)
+    job.refresh_from_db()
+    assert job.due_at == at + timedelta(days=1)
+
+
+def test_the_list_says_until_when_and_begins_with_what_is_due_first(
+    person: Callable[..., Client], store: Store
+) -> None:
+    now = timezone.now()
+    failed("tomorrow", store=store, due_at=now + timedelta(hours=20))
+    failed("soon", store=store, due_at=now + timedelta(hours=3, minutes=5))
+    failed("some day", store=store)
+    failed("late", store=store, due_at=now - timedelta(days=3))
+    client = person("shop.handle_job", stores=[store])
+    assert in_list(client) == ["late", "soon", "tomorrow", "some day"]
+    html = client.get(reverse(INBOX)).content.decode()
+    assert "in 3\xa0hours" in html
+    assert "overdue since" in html
+
+
+def test_the_filters_show_mine_nobodys_and_what_is_overdue(person: Callable[..., Client], store: Store) -> None:
+    client = person("shop.handle_job", stores=[store])
+    late = timezone.now() - timedelta(minutes=1)
+    failed("mine", store=store, owner=user_of(client))
+    failed("mine, late", store=store, owner=user_of(client), due_at=late)
+    failed("hers", store=store, owner=UserFactory())
+    failed("nobody's, late", store=store, due_at=late)
+    assert set(in_list(client, owner="mine")) == {"mine", "mine, late"}
+    assert set(in_list(client, owner="nobody")) == {"nobody's, late"}
+    assert set(in_list(client, due="overdue")) == {"mine, late", "nobody's, late"}
+    assert set(in_list(client, due="overdue", owner="mine")) == {"mine, late"}
+    assert len(in_list(client)) == 4
+
+
+def test_the_dashboards_card_counts_what_is_overdue_here(person: Callable[..., Client], store: Store) -> None:
+    client = person("shop.handle_job", stores=[store])
+    late = timezone.now() - timedelta(minutes=1)
+
+    def card() -> tuple[int, str]:
+        found = {card.key: card for card in client.get(reverse("admin:index")).context["figures"].cards}["inbox"]
+        return found.count, str(found.hint)
+
+    failed("in time", store=store, due_at=timezone.now() + timedelta(hours=1))
+    failed("elsewhere", store=StoreFactory(), due_at=late)
+    failed("done", store=store, state=Job.State.DONE, due_at=late)
+    assert card() == (1, "Work that went wrong and needs a decision")
+    failed("late", store=store, due_at=late)
+    assert card() == (2, "1 of them is overdue")
+
+
+def test_who_takes_a_job_is_its_owner(person: Callable[..., Client], store: Store) -> None:
+    job, client = failed(store=store), person("shop.handle_job", stores=[store])
+    assert "nobody" in client.get(page(job, "take")).content.decode()
+    assert "This is your work now" in client.post(page(job, "take"), {"seen": ""}, follow=True).content.decode()
+    assert owner_of(job) == user_of(client)
+    assert "your work already" in client.get(page(job, "take")).content.decode()
+    assert page(job, "take") not in client.get(reverse(INBOX)).content.decode()
+
+
+def test_who_takes_it_second_is_told_and_may_take_it_over_knowingly(
+    person: Callable[..., Client], store: Store
+) -> None:
+    job = failed(store=store)
+    first, second = (person("shop.handle_job", stores=[store]) for _n in range(2))
+    first.post(page(job, "take"), {"seen": ""})
+    response = second.post(page(job, "take"), {"seen": ""})
+    assert response.status_code == 409
+    assert f"became the work of {user_of(first).get_full_name()}" in response.content.decode()
+    assert owner_of(job) == user_of(first)
+    seen = second.get(page(job, "take")).context["form"]["seen"].value()
+    second.post(page(job, "take"), {"seen": seen})
+    assert owner_of(job) == user_of(second)
+
+
+def test_what_is_done_can_neither_be_taken_nor_given(person: Callable[..., Client], store: Store) -> None:
+    job, client = failed(store=store, state=Job.State.DONE), person("shop.handle_job", stores=[store])
+    assert client.post(page(job, "take"), {"seen": ""}).status_code == 409
+    assert owner_of(job) is None
+
+
+def test_it_is_given_to_somebody_who_works_there_and_may_handle_it(person: Callable[..., Client], store: Store) -> None:
+    job, chief = failed(store=store), person("shop.handle_job", stores=[store])
+    here = person("shop.handle_job", stores=[store])
+    everywhere = person("shop.handle_job", "shop.work_all_stores")
+    boss: User = UserFactory(is_staff=True, is_superuser=True)
+    others = [
+        user_of(person("shop.view_job", stores=[store])),
+        user_of(person("shop.handle_job", stores=[StoreFactory()])),
+        UserFactory(),
+    ]
+    offered = set(chief.get(page(job, "give")).context["form"].fields["to"].queryset)
+    assert offered == {user_of(chief), user_of(here), user_of(everywhere), boss}
+    for other in others:
+        assert chief.post(page(job, "give"), {"to": other.pk, "seen": ""}).status_code == 200
+    assert owner_of(job) is None
+    told = chief.post(page(job, "give"), {"to": user_of(here).pk, "seen": ""}, follow=True)
+    assert f"This is the work of {user_of(here).get_full_name()} now" in told.content.decode()
+    assert owner_of(job) == user_of(here)
+    assert in_list(here, owner="mine") == [job.key]
+
+
+def test_a_job_of_no_store_is_given_to_people_of_all_stores(person: Callable[..., Client], store: Store) -> None:
+    job, chief = failed(), person("shop.handle_job", "shop.work_all_stores")
+    person("shop.handle_job", stores=[store])
+    assert set(chief.get(page(job, "give")).context["form"].fields["to"].queryset) == {user_of(chief)}
+
+
+def test_many_are_taken_at_once_and_what_others_have_is_left_to_them(
+    person: Callable[..., Client], store: Store
+) -> None:
+    colleague: User = UserFactory(first_name="Grace", last_name="Hopper")
+    free = [failed(f"free:{n}", store=store) for n in range(2)]
+    hers = failed("hers", store=store, owner=colleague)
+    client = person("shop.handle_job", stores=[store])
+    chosen = {"action": "take", "_selected_action": [row.pk for row in [*free, hers]]}
+    html = client.post(reverse(INBOX), chosen, follow=True).content.decode()
+    assert "2 are your work now." in html
+    assert "1 not done: In the meantime it became the work of Grace Hopper. (hers)" in html
+    assert [owner_of(job) for job in free] == [user_of(client)] * 2
+    assert owner_of(hers) == colleague
+
+
+def test_what_comes_back_comes_back_to_its_owner(person: Callable[..., Client], store: Store) -> None:
+    client = person("shop.handle_job", stores=[store])
+    job = failed(store=store, owner=user_of(client))
+    client.post(page(job, "retry"))
+    assert jobs.drain() == 1
+    assert owner_of(job) == user_of(client)
+    assert job.state == Job.State.NEEDS_ATTENTION
+    assert job.due_at is not None
+
+
+def test_an_owner_whose_account_is_deleted_leaves_nobodys_work(db: None) -> None:
+    colleague: User = UserFactory()
+    job = failed(owner=colleague)
+    colleague.delete()
+    assert owner_of(job) is None
+
+
+def first_button(client: Client, url: str) -> str:
+    """The button that stands out."""
+    html = client.get(url).content.decode()
+    return html.split('class="desk-button is-primary" href="')[1].split('"')[0]
+
+
+def test_what_only_a_person_can_do_has_done_by_hand_as_its_first_button(
+    person: Callable[..., Client], store: Store
+) -> None:
+    client = person("shop.handle_job", stores=[store])
+    for heavy, name in ((True, "done"), (False, "retry")):
+        job = failed(f"heavy:{heavy}", store=store, args={"heavy": heavy})
+        assert first_button(client, reverse("admin:shop_job_change", args=(job.pk,))) == page(job, name)
+        assert first_button(client, reverse(INBOX) + f"?q={job.key}") == page(job, name)
+
+
+def test_a_refund_to_be_transferred_by_hand_asks_for_that_first(
+    client: Client, place: Callable[..., Order], system: EventHandler, work: Callable[[], int]
+) -> None:
+    client.force_login(UserFactory(is_staff=True, is_superuser=True))
+    order = place(gateway="manual", pay=False)
+    system.record_payment(number=order.number, amount=order.total)
+    work()
+    system.cancel(number=order.number, reason="out_of_stock")
+    work()
+    job = Job.objects.get(state=Job.State.NEEDS_ATTENTION)
+    assert job.kind == "payments.send"
+    assert job.due_at is not None
+    assert timezone.now() < job.due_at <= timezone.now() + timedelta(hours=4)
+    assert first_button(client, reverse(INBOX)) == page(job, "done")

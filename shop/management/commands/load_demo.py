@@ -27,8 +27,9 @@ from inventory import services as inventory
 from inventory.models import Location, Product
 from orders.models import CancellationReason, CancellationRequest, Hold, Order, OrderNote
 from orders.processing import get_event_handler, pay_now
-from orders.processing.cancelling import Wish
-from payments.models import DemoGatewayFault
+from orders.processing.requesting import Wish
+from payments.models import CreditAccount, DemoGatewayFault
+from payments.services import credit
 from shop import jobs
 from shop.actors import Actor
 from shop.models import Job, Store, User
@@ -146,6 +147,12 @@ CUSTOMERS = [
         {"line": "8 Mare Street", "postcode": "E8 4RP", "city": "London", "country": "GB", "phone": "+44 20 7946 0018"},
     ),
 ]
+# Whose, kind, amount, days until it expires (None: never), and what for.
+CREDIT: list[tuple[str, CreditAccount.Kind, str, int | None, str]] = [
+    ("anna@example.com", CreditAccount.Kind.LOYALTY, "12.50", 365, "Points of last year's orders"),
+    ("anna@example.com", CreditAccount.Kind.LOYALTY, "3.00", 20, "Birthday points"),
+    ("anna@example.com", CreditAccount.Kind.STORE_CREDIT, "20.00", None, "For the kettle that came late"),
+]
 GUEST = {
     "first_name": "Grete",
     "last_name": "Vogel",
@@ -169,6 +176,7 @@ class Scene:
     hours: int
     steps: tuple[str, ...] = ()
     code: str = ""
+    points: str = ""
 
 
 ANNA, JAMES, GRETE = "anna@example.com", "james@example.com", GUEST_EMAIL
@@ -188,13 +196,14 @@ SCENES = [
     Scene("fraud", GRETE, (("CHAIR", 4),), "express", "card", 6, ("hold_fraud",)),
     Scene("approved-1", ANNA, (("GRINDER", 1),), "standard", "card", 20, ("approve",)),
     Scene("approved-2", GRETE, (("POT-2L", 1), ("TEA-SENCHA", 2)), "standard", "card-now", 26, ("approve",)),
+    Scene("points", ANNA, (("TEA-SENCHA", 3),), "standard", "card-now", 23, ("approve",), points="5.00"),
     Scene("asked-1", ANNA, (("TOWEL-2", 1), ("MUG-RED", 2)), "standard", "card", 28, (*PAID, "ask_to_cancel")),
     Scene("preparing-1", GRETE, (("TEA-MINT", 5), ("HONEY", 1)), "standard", "card", 30, PAID),
     Scene("preparing-2", ANNA, (("CHAIR", 2),), "express", "card-now", 33, ("approve", "prepare", "hold_address")),
     Scene("partly", ANNA, (("MUG-BLUE", 2), ("CHAIR", 1)), "standard", "card", 40, (*PAID, "ship_first")),
     Scene("waiting", ANNA, (("POT-1L", 1),), "pickup", "card-now", 44, PICKED),
     Scene("collected", GRETE, (("MUG-RED", 2),), "pickup", "card-now", 70, (*PICKED, "hand_over")),
-    Scene("shipped-1", ANNA, (("COFFEE-COL", 4),), "standard", "card", 50, (*PAID, "ship")),
+    Scene("shipped-1", ANNA, (("COFFEE-COL", 4),), "standard", "card", 50, (*PAID, "ship", "repeat_monthly")),
     Scene("shipped-cash", GRETE, (("DRIPPER", 2),), "standard", "cash", 54, ("approve", "prepare", "ship")),
     Scene("delivered-1", ANNA, (("KETTLE", 1), ("EBOOK-TEA", 1)), "express", "card", 96, SENT),
     Scene("returning", ANNA, (("LAMP", 1), ("TEA-DARJ", 1)), "standard", "card", 120, (*SENT, "ask_to_return")),
@@ -270,6 +279,9 @@ class Story:
         number = f"JD{self.number}"
         return {"carrier": method.carrier, "tracking_number": number, "tracking_url": method.tracking_url(number)}
 
+    def repeat_monthly(self) -> None:
+        self.service.start_recurring(number=self.number, unit="month")
+
     def approve(self) -> None:
         self.manager.approve(number=self.number)
 
@@ -334,7 +346,7 @@ class Story:
 
     def cancel_first(self) -> None:
         line = self._lines()[0]
-        self.service.cancel(number=self.number, lines={line.pk: line.quantity}, reason="inventory_discrepancy")
+        self.manager.cancel(number=self.number, lines={line.pk: line.quantity}, reason="inventory_discrepancy")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -384,6 +396,7 @@ def _load(now: datetime) -> int:
     people = _people(stores)
     _methods(stores)
     _stock(stores, now)
+    _credit(people, now)
     made = sum(1 for _order in _orders(stores, people, now))
     _left_cart(stores[BERLIN], now)
     return made
@@ -477,6 +490,21 @@ def _receive(products: list[Product], units: dict[str, int | None], place: Locat
             inventory.set_threshold(stock_record_id=records[product.pk].pk, threshold=LOW_BELOW, as_of=now)
 
 
+def _credit(people: dict[str, User], now: datetime) -> None:
+    for number, (email, kind, amount, days, note) in enumerate(CREDIT, start=1):
+        credit.grant(
+            owner_id=people[email].pk,
+            currency="EUR",
+            kind=kind,
+            amount=Decimal(amount),
+            key=f"demo:{number}",
+            expires_at=now + timedelta(days=days) if days else None,
+            note=note,
+            actor_name="Mira Keller",
+            as_of=now,
+        )
+
+
 def _orders(stores: dict[str, Store], people: dict[str, User], now: datetime) -> Iterator[Order]:
     """Make the orders that are not there yet, the oldest first, and let each live its story."""
     keys = [f"demo:{scene.key}" for scene in SCENES]
@@ -510,6 +538,7 @@ def _order(scene: Scene, store: Store, customer: User | None, as_of: datetime) -
         actor=Actor.customer(customer) if customer else Actor.guest(scene.who),
         idempotency_key=f"demo:{scene.key}",
         payment_details=details,
+        use_credit=checkout.CreditUse(loyalty=Decimal(scene.points)) if scene.points else None,
         as_of=as_of,
     )
 

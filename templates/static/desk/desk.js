@@ -71,4 +71,17 @@
             document.querySelectorAll('form[data-once] button[disabled]').forEach(button => { button.disabled = false; });
         }
     });
+
+    // The time that is left, beside words that say until when: for the eye only, it would tire the ear.
+    document.querySelectorAll('[data-countdown]').forEach(place => {
+        const until = Date.parse(place.dataset.countdown);
+        function tell() {
+            const left = Math.ceil((until - Date.now()) / 1000);
+            place.textContent = left > 0 ? `${Math.floor(left / 60)}:${String(left % 60).padStart(2, '0')}` : place.dataset.over;
+            if (left > 0) {
+                window.setTimeout(tell, 1000);
+            }
+        }
+        tell();
+    });
 }

@@ -1,0 +1,415 @@
+"""The doors of programs that act for staff, and of customers who want to know first: actions, plans, cancellations."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework import exceptions, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from notifications import services as notifications
+from orders import rules
+from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, StorefrontView, errors
+from orders.api.cancelling import MAX_ID, MAX_UNITS, purpose_of
+from orders.models import Approval, Cancellation, Facts, Order, as_json
+from orders.processing import EventHandler, get_event_handler
+from orders.processing.cancelling import Choices, Contact
+from orders.processing.letters import order_context
+from payments.gateways import gateway_label
+from shop.actors import Actor
+
+KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)
+CHANGED = errors("The order or the plan has changed since, or it is not possible; the remedy says what to do")
+FORBIDDEN = errors("Not allowed for this person")
+
+
+def desk_actor_of(request: Request) -> Actor:
+    """Who asks: staff as staff, everybody else as a customer."""
+    if not request.user.is_authenticated:
+        raise exceptions.NotAuthenticated
+    return Actor.of_user(request.user)
+
+
+def staff_actor_of(request: Request) -> Actor:
+    actor = desk_actor_of(request)
+    if not actor.is_staff:
+        raise exceptions.PermissionDenied
+    return actor
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What is asked
+
+
+class UnitsSerializer(serializers.Serializer[Any]):
+    """Units of one line."""
+
+    line = serializers.IntegerField(min_value=1, max_value=MAX_ID)
+    quantity = serializers.IntegerField(min_value=1, max_value=MAX_UNITS)
+
+
+class ContactSerializer(serializers.Serializer[Any]):
+    """Who asked for it, where the reason wants to know."""
+
+    name = serializers.CharField(max_length=200)
+    channel = serializers.ChoiceField(choices=Cancellation.Channel.choices)
+    details = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    at = serializers.DateTimeField(required=False)
+
+
+class ChoicesSerializer(serializers.Serializer[Any]):
+    """What is to be cancelled, and how. Without lines: everything that has not shipped."""
+
+    lines = UnitsSerializer(many=True, required=False, allow_null=True, allow_empty=False)
+    reason = serializers.SlugField(required=False, help_text="A reason's code.")
+    restock = serializers.BooleanField(required=False, default=True)
+    refund = serializers.BooleanField(required=False, default=True)
+    notify = serializers.BooleanField(required=False, default=True)
+    ends_series = serializers.BooleanField(required=False, default=False)
+
+    def validate_lines(self, lines: list[dict[str, int]] | None) -> dict[int, int] | None:
+        if lines is None:
+            return None
+        units: dict[int, int] = {}
+        for entry in lines:
+            if entry["line"] in units:
+                raise serializers.ValidationError(_("Line %(id)d is named twice.") % {"id": entry["line"]})
+            units[entry["line"]] = entry["quantity"]
+        return units
+
+
+class CancelOrderSerializer(ChoicesSerializer):
+    """A cancellation by staff: of a plan that was shown, or as chosen here."""
+
+    plan = serializers.CharField(required=False, help_text="The plan's token; then the choices are the plan's.")
+    version = serializers.IntegerField(required=False, min_value=0)
+    note = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+    contact = ContactSerializer(required=False)
+    justification = serializers.CharField(
+        required=False, allow_blank=True, max_length=2000, help_text="For approvers, where somebody has to agree."
+    )
+
+
+class AnswerSerializer(serializers.Serializer[Any]):
+    """An answer to somebody's request for approval."""
+
+    note = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+    version = serializers.IntegerField(required=False, min_value=0)
+
+
+class ReinstateSerializer(AnswerSerializer):
+    """What is taken back into the order. Without lines: everything that was cancelled."""
+
+    lines = UnitsSerializer(many=True, required=False, allow_null=True, allow_empty=False)
+    validate_lines = ChoicesSerializer.validate_lines
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What is answered
+
+REFUSAL = {
+    "type": "object",
+    "nullable": True,
+    "properties": {name: {"type": "string"} for name in ("code", "message", "remedy", "deadline")}
+    | {"max_quantity": {"type": "integer"}},
+}
+
+
+def shown_action(possible: rules.Possible) -> dict[str, Any]:
+    return {
+        "action": possible.name,
+        "label": str(possible.label),
+        "allowed": possible.is_allowed,
+        "refusal": possible.refusal.as_dict() if possible.refusal else None,
+        "until": possible.until.isoformat() if possible.until else None,
+        "lines": [{"line": pk, "max_quantity": units} for pk, units in possible.units.items()],
+        "needs_approval": possible.approval,
+        "at_once": possible.direct,
+    }
+
+
+def shown_plan(plan: rules.Plan, facts: Facts, handler: EventHandler, choices: Choices) -> dict[str, Any]:
+    """A plan as the API gives it: every effect, the messages as they will read, who has to agree."""
+    made = as_json(plan.effects)
+    for part in made["refunds"]:
+        part["destination"] = gateway_label(part["gateway"])
+    order = facts.order
+    approval = plan.approval
+    return {
+        **made,
+        "version": plan.version,
+        "messages": [
+            _reading(letter.event, order_context(order, facts, units=plan.units, **letter.extra), order)
+            for letter in handler.letters_of(facts, plan, choices)
+        ],
+        "approval": {"level": approval.level, "by": approval.name, "because": list(approval.because)}
+        if approval
+        else None,
+        "undo_minutes": plan.undo_minutes,
+    }
+
+
+def _reading(event: str, context: Mapping[str, Any], order: Order) -> dict[str, str]:
+    override = notifications.override_of(event=event, language=order.language)
+    made = notifications.render(event=event, language=order.language, context=context, override=override)
+    return {"event": event, "to": order.email, "subject": made.subject, "text": made.text}
+
+
+def shown_cancellation(row: Cancellation) -> dict[str, Any]:
+    return {
+        "id": str(row.uuid),
+        "order": row.order.number,
+        "status": row.status,
+        "undo_until": row.undo_until.isoformat() if row.undo_until else None,
+        "units": row.units,
+        "value": str(row.value),
+        "currency": row.currency,
+    }
+
+
+def answer_cancellation(row: Cancellation) -> Response:
+    """200 where it has happened, 202 where it waits for approval or for the end of maintenance."""
+    status = 202 if row.status in Cancellation.WAITING else 200
+    return Response(shown_cancellation(row), status=status)
+
+
+OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Doors
+
+
+class ActionsView(StorefrontView):
+    """GET /orders/{number}/actions/."""
+
+    @extend_schema(
+        operation_id="listOrderActions",
+        summary="What can be done with an order, and why not",
+        description="Every action, allowed or not: why not, what would make it possible, until when, how many units.",
+        tags=["Order Management"],
+        responses={
+            200: OpenApiResponse({"type": "object", "additionalProperties": True}),
+            401: NOT_LOGGED_IN,
+            404: NO_ORDER,
+        },
+    )
+    def get(self, request: Request, number: str) -> Response:
+        handler = get_event_handler(desk_actor_of(request), as_of=timezone.now())
+        order, actions = handler.actions(number=number)
+        return Response(
+            {
+                "number": order.number,
+                "status": order.status,
+                "version": order.version,
+                "actions": [shown_action(possible) for possible in actions],
+            }
+        )
+
+
+class CancelPlanView(StorefrontView):
+    """POST /orders/{number}/cancel/plan/."""
+
+    @extend_schema(
+        operation_id="planCancellation",
+        summary="What a cancellation would do, before it happens",
+        description=(
+            "Units, stock by location, money by payment and destination, messages as they will read, documents, jobs, "
+            "and whose approval it needs. `token` is the plan, signed: a cancellation that names it does exactly "
+            "this, or is refused with 409 and what has changed. Nothing is written."
+        ),
+        tags=["Order Management"],
+        request=ChoicesSerializer,
+        responses={
+            200: OpenApiResponse(OBJECT),
+            400: errors("The input is wrong"),
+            401: NOT_LOGGED_IN,
+            403: NO_CSRF,
+            404: NO_ORDER,
+            409: CHANGED,
+        },
+    )
+    def post(self, request: Request, number: str) -> Response:
+        asked = ChoicesSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        data = dict(asked.validated_data)
+        actor = desk_actor_of(request)
+        handler = get_event_handler(actor, as_of=timezone.now())
+        reason = handler.reason_of(data.pop("reason", None), note="(planned)")
+        order, plan, choices = handler.show_plan(number=number, choices=Choices(reason=reason, **data))
+        choice = {**data, "reason": reason.code if reason else None}
+        if choice.get("lines"):
+            choice["lines"] = {str(pk): units for pk, units in choice["lines"].items()}
+        token = rules.sign_plan(rules.Shown(choice, plan), purpose=purpose_of(order, actor))
+        return Response({"plan": shown_plan(plan, order.facts, handler, choices), "token": token})
+
+
+class CancelOrderView(StorefrontView):
+    """POST /api/v1/orders/{number}/cancel/."""
+
+    @extend_schema(
+        operation_id="cancelOrderByStaff",
+        summary="Cancel an order, or units of it, as staff",
+        description=(
+            "With the `plan` of …/cancel/plan/, exactly that happens or nothing does. 202: it waits for approval "
+            "(where a `justification` was given) or for the end of maintenance."
+        ),
+        tags=["Staff"],
+        parameters=[KEY],
+        request=CancelOrderSerializer,
+        examples=[
+            OpenApiExample("As chosen here", value={"reason": "out_of_stock", "lines": [{"line": 7, "quantity": 1}]})
+        ],
+        responses={
+            200: OpenApiResponse(OBJECT, description="Cancelled"),
+            202: OpenApiResponse(OBJECT, description="It waits"),
+            400: errors("The input is wrong"),
+            401: NOT_LOGGED_IN,
+            403: FORBIDDEN,
+            404: NO_ORDER,
+            409: CHANGED,
+        },
+    )
+    def post(self, request: Request, number: str) -> Response:
+        asked = CancelOrderSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        data = dict(asked.validated_data)
+        actor = staff_actor_of(request)
+        handler = get_event_handler(actor, as_of=timezone.now())
+        order = handler.order_of(number)
+        if token := data.pop("plan", ""):
+            shown = rules.read_plan(token, purpose=purpose_of(order, actor))
+            lines = shown.choice.get("lines")
+            data |= shown.choice | {"lines": {int(pk): n for pk, n in lines.items()} if lines else None}
+            data["reason"] = asked.validated_data.get("reason") or shown.choice["reason"]
+            data |= {"plan": shown.plan, "version": shown.plan.version}
+        if contact := data.pop("contact", None):
+            data["contact"] = Contact(**contact)
+        row = handler.submit_cancellation(number=order.number or "", cause=cause_of(request, order), **data)
+        return answer_cancellation(row)
+
+
+def cause_of(request: Request, order: Order) -> str | None:
+    """The caller's Idempotency-Key as the cause of what it asks for: the same one again is the same answer."""
+    given = request.headers.get("Idempotency-Key", "")
+    digest = hashlib.sha256(f"{request.user.pk}:{given}".encode()).hexdigest()
+    return f"api:{order.pk}:{digest}" if given else None
+
+
+class UndoView(StorefrontView):
+    """POST /api/v1/orders/{number}/undo/."""
+
+    @extend_schema(
+        operation_id="undoCancellation",
+        summary="Undo a cancellation, while that is possible",
+        tags=["Staff"],
+        request=AnswerSerializer,
+        responses={204: None, 401: NOT_LOGGED_IN, 403: FORBIDDEN, 404: NO_ORDER, 409: CHANGED},
+    )
+    def post(self, request: Request, number: str) -> Response:
+        asked = AnswerSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        get_event_handler(staff_actor_of(request)).undo_cancellation(number=number, **asked.validated_data)
+        return Response(status=204)
+
+
+class ReinstateView(StorefrontView):
+    """POST /api/v1/orders/{number}/reinstate/."""
+
+    @extend_schema(
+        operation_id="reinstateOrder",
+        summary="Take cancelled units back into an order",
+        tags=["Staff"],
+        request=ReinstateSerializer,
+        responses={204: None, 401: NOT_LOGGED_IN, 403: FORBIDDEN, 404: NO_ORDER, 409: CHANGED},
+    )
+    def post(self, request: Request, number: str) -> Response:
+        asked = ReinstateSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        get_event_handler(staff_actor_of(request)).reinstate(number=number, **asked.validated_data)
+        return Response(status=204)
+
+
+class ApprovalsView(StorefrontView):
+    """GET /api/v1/approvals/."""
+
+    @extend_schema(
+        operation_id="listApprovals",
+        summary="Approvals that wait for somebody",
+        tags=["Staff"],
+        responses={200: OpenApiResponse({"type": "array", "items": OBJECT}), 401: NOT_LOGGED_IN, 403: FORBIDDEN},
+    )
+    def get(self, request: Request) -> Response:
+        actor = staff_actor_of(request)
+        actor.require("orders.view_approval")
+        rows = Approval.objects.filter(status=Approval.Status.OPEN).select_related(
+            "cancellation__order", "requested_by"
+        )
+        if actor.stores is not None:
+            rows = rows.filter(store__in=actor.stores)
+        return Response([_shown_approval(row) for row in rows.order_by("pk")[:100]])
+
+
+def _shown_approval(row: Approval) -> dict[str, Any]:
+    return {
+        "id": str(row.uuid),
+        "order": row.cancellation.order.number if row.cancellation else None,
+        "level": row.level,
+        "because": row.policies,
+        "requested_by": row.requested_by.get_full_name() or row.requested_by.get_username(),
+        "justification": row.justification,
+        "created_at": row.created_at.isoformat(),
+        "escalates_at": row.escalate_at.isoformat() if row.escalate_at else None,
+    }
+
+
+def _decide(request: Request, uuid: Any, *, approve: bool) -> Response:
+    asked = AnswerSerializer(data=request.data)
+    asked.is_valid(raise_exception=True)
+    handler = get_event_handler(staff_actor_of(request), as_of=timezone.now())
+    verb = handler.approve_cancellation if approve else handler.reject_cancellation
+    return Response(shown_cancellation(verb(approval=str(uuid), **{"note": "", **asked.validated_data})))
+
+
+DECIDED: dict[int, Any] = {
+    200: OpenApiResponse(OBJECT),
+    400: errors("The note is missing"),
+    401: NOT_LOGGED_IN,
+    403: FORBIDDEN,
+    404: errors("No such approval"),
+    409: CHANGED,
+}
+
+
+class ApproveView(StorefrontView):
+    """POST /api/v1/approvals/{uuid}/approve/."""
+
+    @extend_schema(
+        operation_id="approveCancellation",
+        summary="Agree to a cancellation that somebody else asked for: it happens as it was shown",
+        tags=["Staff"],
+        request=AnswerSerializer,
+        responses=DECIDED,
+    )
+    def post(self, request: Request, uuid: Any) -> Response:
+        return _decide(request, uuid, approve=True)
+
+
+class RejectView(StorefrontView):
+    """POST /api/v1/approvals/{uuid}/reject/."""
+
+    @extend_schema(
+        operation_id="rejectCancellation",
+        summary="Refuse a cancellation that somebody else asked for, and say why",
+        tags=["Staff"],
+        request=AnswerSerializer,
+        responses=DECIDED,
+    )
+    def post(self, request: Request, uuid: Any) -> Response:
+        return _decide(request, uuid, approve=False)

@@ -1,0 +1,161 @@
+"""Take a cancellation back: undo it while nothing has followed from it, reinstate units later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from inventory import services as inventory
+from orders import rules
+from orders.models import Cancellation, Facts, Order, ShippingEvent, Status
+from orders.processing.approving import Approving
+from orders.processing.cancelling import finish_key, pending_of
+from orders.processing.decision import Decision
+from orders.processing.requesting import open_request_lines
+from orders.processing.returning import StockRecordGone
+from shop import jobs
+from shop.errors import Refused
+from shop.money import ZERO, rounded
+
+
+class CannotUndo(Refused):
+    code = "cannot_undo"
+    message = _("The order was “%(status)s” before; there is no way back to that.")
+
+
+class Reinstating(Approving):
+    def actions(self, *, number: str) -> tuple[Order, list[rules.Possible]]:
+        """This will list every action on an order, allowed or not, why, until when, and up to how many units.
+
+        Staff hear of the desk's actions, customers of theirs. Raises OrderNotFound.
+        """
+        order = self.order_of(number)
+        facts = order.facts
+        if not self.actor.is_customer:
+            return order, rules.staff_actions(
+                facts, self.actor, as_of=self.as_of, needs_approval=lambda: self._needs_approval(facts)
+            )
+        return order, rules.customer_actions(
+            facts,
+            pending=open_request_lines(order),
+            policy=self.cancel_policy(order),
+            as_of=self.as_of,
+            actor=self.actor,
+        )
+
+    def _needs_approval(self, facts: Facts) -> bool:
+        return self.assess(facts, rules.plan_cancellation(facts), None).approval is not None
+
+    def undo_cancellation(self, *, number: str, note: str = "", version: int | None = None) -> ShippingEvent:
+        """This will undo a cancellation whose stock, money and messages still wait, as if it had not been.
+
+        The order is where it was before. Locks the order. Raises Refused (nothing to undo, too late).
+        """
+        with self.decide(number, "undo_cancellation", version=version, note=note) as d:
+            d.require(rules.undo(d.facts, self.actor, as_of=d.as_of))
+            row = pending_of(d.order)
+            if row is None or row.event is None:
+                raise rules.TooLateToUndo
+            units = dict(row.event.line_quantities.values_list("line", "quantity"))
+            event = d.shipping_event("reinstated", units, note=note, cause=f"undo:{row.pk}")
+            d.change(undo_until=None)
+            if d.order.status == Status.CANCELLED:
+                self._go_back(d, row.stage)
+            row.status, row.undone_at, row.undone_by = Cancellation.Status.UNDONE, d.as_of, self.actor.name
+            row.outcome = note
+            row.save(update_fields=["status", "undone_at", "undone_by", "outcome"])
+            jobs.call_off([finish_key(row)], note=str(_("Undone")))
+            d.details["cancellation"] = str(row.uuid)
+        return event
+
+    def _go_back(self, d: Decision, stage: str) -> None:
+        name = f"resume_{stage}"
+        if name not in {t.name for t in d.order.get_available_status_transitions()}:
+            raise CannotUndo(params={"status": stage})
+        d.go(name)
+
+    def reinstate(
+        self, *, number: str, lines: rules.Lines | None = None, note: str = "", version: int | None = None
+    ) -> ShippingEvent:
+        """This will take cancelled units (None: all) back into the order: their stock is allocated again, or refused.
+
+        What was refunded for them has to be paid again: an order that was cancelled waits for its payment, whose
+        deadline begins anew. The customer is told what to pay. Locks the order, stock records, then payments.
+        Raises Refused: OutOfStock names what is missing.
+        """
+        with self.decide(number, "reinstate", version=version, note=note) as d:
+            d.require(rules.reinstate(d.facts, self.actor))
+            chosen = rules.chosen_lines(d.facts, lines, lambda line: line.cancelled, verb=_("reinstate"))
+            self._return_stock_first(d)
+            event = d.shipping_event("reinstated", chosen, note=note)
+            self._allocate_again(d, event, chosen)
+            self._reopen_money(d, event, chosen)
+            if d.order.status == Status.CANCELLED:
+                d.change(payment_awaited_at=d.as_of)
+                d.go("resume_payment_waiting")
+            self._tell_what_to_pay(d, event, chosen)
+        return event
+
+    def _tell_what_to_pay(self, d: Decision, event: ShippingEvent, chosen: Mapping[int, int]) -> None:
+        order, outstanding = d.order, rounded(d.facts.outstanding, d.order.currency)
+        waits = outstanding and order.status == Status.PAYMENT_WAITING
+        d.tell(
+            "order_reinstated",
+            cause=f"event:{event.pk}",
+            units=chosen,
+            whole=not any(line.cancelled for line in d.facts.lines),
+            amount=outstanding,
+            pay_by=timezone.localtime(order.unpaid_deadline).isoformat() if waits else "",
+        )
+
+    def _return_stock_first(self, d: Decision) -> None:
+        """What workers have not put back yet is put back now, so that their job finds nothing to do later."""
+        done = Cancellation.objects.filter(order=d.order, status=Cancellation.Status.DONE)
+        for event_id in done.order_by("pk").values_list("event", flat=True):
+            self.return_stock(event_id=event_id)
+        d.reread("allocated")
+
+    def _allocate_again(self, d: Decision, event: ShippingEvent, chosen: Mapping[int, int]) -> None:
+        """Promise the units again, where they had been promised before."""
+        moves = []
+        for line_id, units in chosen.items():
+            line = d.line(line_id)
+            if not line.tracks_stock:
+                continue
+            if line.stock_record_id is None:
+                raise StockRecordGone(params={"name": line.name})
+            moves.append(inventory.Move(line.stock_record_id, units, f"reinstate:{event.pk}:{line_id}"))
+            d.bump(line_id, "allocated", units)
+        if moves:
+            inventory.allocate(moves=moves, reference=d.number, actor_name=self.actor.name, as_of=d.as_of)
+
+    def _reopen_money(self, d: Decision, event: ShippingEvent, chosen: Mapping[int, int]) -> None:
+        """Units whose money went back are to be charged again, at what was given back for them."""
+        currency, units, back = d.order.currency, dict[int, tuple[int, Decimal]](), ZERO
+        for line_id, count in chosen.items():
+            line = d.line(line_id)
+            again = max(0, min(count, line.refunded - line.returned))
+            if not again:
+                continue
+            cost = line.price_of_next(again, after=line.paid - again, currency=currency)
+            units[line_id] = again, cost
+            back += line.price_of_next(again, after=line.refunded - again, currency=currency)
+        if not units:
+            return
+        # A unit's share of the line depends on its place: what differs by a cent is put right here.
+        cost = sum((cost for _units, cost in units.values()), ZERO)
+        short = max(ZERO, back - cost - max(ZERO, d.facts.unapplied))
+        # What was kept when they were cancelled pays for them now.
+        returned = any(line.returned for line in d.facts.lines)
+        kept = ZERO if returned else min(back, max(ZERO, d.order.adjustment_total))
+        d.payment_event("reopened", ZERO, units, shipping_event=event, unapplied=-short - kept)
+        for line_id, (count, _cost) in units.items():
+            for counter in ("charged", "paid", "refunded"):
+                d.bump(line_id, counter, -count)
+        if short or kept:
+            d.change(adjustment_total=d.order.adjustment_total - short - kept)
+        if d.facts.due and not d.facts.outstanding:
+            self.charge(d, rules.plan_payment(d.facts, None))

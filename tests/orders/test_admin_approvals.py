@@ -1,0 +1,609 @@
+"""Approvals in the admin: the queue, the page that a decision needs, the answers, and taking a cancellation back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from bs4 import BeautifulSoup
+from django.contrib.auth.models import Group, Permission
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from orders.models import Absence, Approval, ApprovalLevel, Cancellation, CancelRule, Order, Status
+from orders.processing import EventHandler, get_event_handler
+from orders.processing.approving import decidable
+from shop.actors import Actor
+from shop.models import Job, Store, User
+from tests import factories
+
+Place = Callable[..., Order]
+Staff = Callable[..., User]
+Work = Callable[[], int]
+Books = Callable[[], list[str]]
+
+pytestmark = pytest.mark.django_db
+QUEUE = "/admin/orders/approval/"
+ORDERS = "/admin/orders/order/"
+
+
+@pytest.fixture
+def manager(staff: Staff, store: Store) -> User:
+    return staff("Store Manager", store)
+
+
+@pytest.fixture
+def packer(staff: Staff, store: Store) -> User:
+    return staff("Fulfilment", store)
+
+
+@pytest.fixture
+def asked(packer: User, place: Place, store: Store) -> Callable[..., Approval]:
+    """asked(by=…, lines=…): somebody wants an order cancelled that is being prepared, and has to ask for it."""
+
+    def ask(*, by: User | None = None, lines: Any = (("10.00", 2),), until: str = "paid", **choices: Any) -> Approval:
+        order = place(lines, store=store, until=until)
+        row = get_event_handler(Actor.staff(by or packer)).submit_cancellation(
+            number=order.number or "", reason="out_of_stock", justification="The last one is broken", **choices
+        )
+        assert row.status == Cancellation.Status.WAITING_APPROVAL
+        return row.approval
+
+    return ask
+
+
+def browser(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def text(answer: Any) -> str:
+    return re.sub(r"\s+", " ", BeautifulSoup(answer.content, "html.parser").get_text(" ")).strip()
+
+
+def page_of(approval: Approval) -> str:
+    return reverse("admin:orders_approval_change", args=(approval.pk,))
+
+
+def do(approval: Any, name: str, model: str = "approval") -> str:
+    return reverse(f"admin:orders_{model}_do", args=(approval.pk, name))
+
+
+def press(client: Client, address: str, **fields: Any) -> Any:
+    """Open an action's page, fill in fields, press its button."""
+    page = client.get(address)
+    assert page.status_code == 200, page.status_code
+    form = BeautifulSoup(page.content, "html.parser").select_one("#content-main form")
+    assert form is not None, text(page)
+    kept = [
+        x for x in form.select("input[name]") if x.get("type") not in {"checkbox", "radio"} or x.has_attr("checked")
+    ]
+    data = {str(x["name"]): str(x.get("value", "")) for x in kept}
+    return client.post(address, {**data, **fields})
+
+
+def state(approval: Approval) -> tuple[Any, ...]:
+    """Everything that a decision could have changed."""
+    row = approval.cancellation
+    assert row is not None
+    return (
+        Approval.objects.filter(pk=approval.pk).values().get(),
+        Cancellation.objects.filter(pk=row.pk).values().get(),
+        Order.objects.filter(pk=row.order_id).values().get(),
+        list(row.order.lines.values()),
+        row.order.journal.count(),
+        Job.objects.count(),
+    )
+
+
+def shown(client: Client, **query: str) -> list[str]:
+    """What the queue lists."""
+    page = BeautifulSoup(client.get(QUEUE, query).content, "html.parser")
+    return [cell.find(string=True).strip() for cell in page.select("#result_list .field-what a")]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The queue
+
+
+def test_the_queue_shows_first_what_the_person_may_decide(
+    manager: User, packer: User, asked: Callable[..., Approval], staff: Staff
+) -> None:
+    first, second, mine = asked(), asked(), asked(lines=[("600.00", 1)])
+    Approval.objects.filter(pk=second.pk).update(level=2)
+    Approval.objects.filter(pk=mine.pk).update(requested_by=manager.pk)
+    names = {row.pk: f"Order {row.cancellation.order.number}" for row in (first, second, mine)}  # type: ignore[union-attr]
+    desk = browser(manager)
+    assert shown(desk) == [names[first.pk]]
+    assert shown(desk, whose="open") == [names[row.pk] for row in (first, second, mine)]
+    assert shown(desk, whose="own") == [names[mine.pk]]
+    assert shown(browser(packer)) == [names[row.pk] for row in (first, second, mine)]
+    page = text(desk.get(QUEUE, {"whose": "all"}))
+    for words in ("Store management", "Administration", "€600.00", "Out of stock", "for you to decide", "in 3 hours"):
+        assert words in page, words
+    get_event_handler(Actor.staff(manager)).reject_cancellation(approval=str(first.uuid), note="No")
+    assert shown(desk, whose="all") == [names[row.pk] for row in (second, mine, first)]
+
+
+def test_what_should_have_been_decided_stands_out(manager: User, asked: Callable[..., Approval]) -> None:
+    approval = asked()
+    Approval.objects.filter(pk=approval.pk).update(escalate_at=timezone.now() - timedelta(hours=1))
+    assert "overdue since" in text(browser(manager).get(QUEUE))
+
+
+def test_the_queue_takes_the_same_queries_for_any_number_of_rows(manager: User, asked: Callable[..., Approval]) -> None:
+    desk = browser(manager)
+
+    def count() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert desk.get(QUEUE).status_code == 200
+        return len(queries)
+
+    asked()
+    one = count()
+    for _ in range(3):
+        asked()
+    assert count() == one
+
+
+def test_nobody_sees_approvals_of_other_stores(asked: Callable[..., Approval], staff: Staff) -> None:
+    approval, elsewhere = asked(), staff("Store Manager", factories.StoreFactory())
+    before = state(approval)
+    desk = browser(elsewhere)
+    assert shown(desk, whose="all") == []
+    assert desk.get(page_of(approval)).status_code == 404
+    for name in ("approve", "reject", "withdraw"):
+        assert desk.post(do(approval, name), {"note": "x", "version": "1"}).status_code == 404
+    assert state(approval) == before
+
+
+def test_the_dashboard_counts_what_waits_for_the_person(
+    manager: User, packer: User, asked: Callable[..., Approval]
+) -> None:
+    asked()
+    for user, count in ((manager, 1), (packer, 0)):
+        figures = browser(user).get("/admin/").context["figures"]
+        assert {card.key: card.count for card in figures.cards}["approvals"] == count
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The page
+
+
+def test_the_page_has_everything_that_a_decision_needs(manager: User, asked: Callable[..., Approval]) -> None:
+    CancelRule.objects.create(undo_minutes=5)
+    approval = asked(lines=[("10.00", 2), ("5.00", 1)])
+    page = text(browser(manager).get(page_of(approval)))
+    for words in (
+        "The last one is broken",
+        "fulfilment has started",
+        "Ada Lovelace",
+        "Out of stock",
+        "2 × Tea pot",
+        "2 back into stock : Warehouse",
+        "€25.00",
+        "Payment 1",
+        "Credit note",
+        "customer@example.com",
+        "possible for 5 minutes",
+        "To be put back on the shelf",
+        "Latest in its journal",
+        "Asked for approval of a cancellation",
+        "It is still so",
+        "Preparing",
+    ):
+        assert words in page, words
+
+
+def test_the_page_says_what_has_changed_since_and_who_changed_it(
+    manager: User, asked: Callable[..., Approval], staff: Staff, store: Store
+) -> None:
+    approval = asked(lines=[("10.00", 2)])
+    row = approval.cancellation
+    assert row is not None
+    colleague = staff("Store Manager", store)
+    get_event_handler(Actor.staff(colleague)).refund(
+        number=row.order.number or "", amount=Decimal(5), note="For the wait"
+    )
+    before = state(approval)
+    desk = browser(manager)
+    page = text(desk.get(page_of(approval)))
+    assert "cannot be approved as it was shown" in page
+    assert "Refunded would be €15.00, not €20.00." in page
+    assert colleague.get_full_name() in page
+    assert "For the wait" in page
+    answer = press(desk, do(approval, "approve"))
+    assert answer.status_code == 409
+    assert "Refunded would be €15.00, not €20.00." in text(answer)
+    assert state(approval) == before
+
+
+def test_the_page_takes_the_same_queries_for_any_number_of_lines(manager: User, asked: Callable[..., Approval]) -> None:
+    def count(approval: Approval) -> int:
+        desk = browser(manager)
+        with CaptureQueriesContext(connection) as queries:
+            assert desk.get(page_of(approval)).status_code == 200
+        return len(queries)
+
+    assert count(asked()) == count(asked(lines=[("10.00", 2), ("5.00", 1), ("7.00", 3)]))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The answers
+
+
+def test_a_manager_approves_and_exactly_what_was_shown_happens(
+    manager: User, asked: Callable[..., Approval], work: Work, books: Books
+) -> None:
+    approval = asked()
+    answer = press(browser(manager), do(approval, "approve"), note="All right")
+    assert answer.status_code == 302
+    work()
+    approval.refresh_from_db()
+    assert (approval.status, approval.decided_by, approval.note) == ("approved", manager, "All right")
+    order = Order.objects.get(cancellations__approval=approval)
+    assert (order.status, order.facts.refunded) == (Status.CANCELLED, 20)
+    page = browser(manager).get(page_of(approval))
+    assert "All right" in text(page)
+    assert "data-once" not in page.content.decode()
+    assert books() == []
+
+
+def test_a_manager_rejects_with_a_note_and_nothing_happens_to_the_order(
+    manager: User, asked: Callable[..., Approval], books: Books
+) -> None:
+    approval = asked()
+    before = state(approval)
+    desk = browser(manager)
+    answer = press(desk, do(approval, "reject"), note="")
+    assert answer.status_code == 200
+    assert "This field is required." in text(answer)
+    assert state(approval) == before
+    assert press(desk, do(approval, "reject"), note="Ship it").status_code == 302
+    approval.refresh_from_db()
+    assert (approval.status, approval.note) == ("rejected", "Ship it")
+    assert Order.objects.get(cancellations__approval=approval).status == Status.PREPARING
+    assert books() == []
+
+
+def test_the_one_who_asked_reads_why_they_cannot_decide_and_may_withdraw(
+    manager: User, asked: Callable[..., Approval]
+) -> None:
+    approval = asked()
+    Approval.objects.filter(pk=approval.pk).update(requested_by=manager.pk)
+    before = state(approval)
+    desk = browser(manager)
+    page = BeautifulSoup(desk.get(page_of(approval)).content, "html.parser")
+    refused = [span.get_text(strip=True) for span in page.select(".desk-refused .desk-button")]
+    assert refused == ["Approve", "Reject"]
+    assert "somebody else has to decide it" in page.get_text()
+    assert desk.post(do(approval, "approve"), {"version": "99", "note": ""}).status_code in {403, 409}
+    assert state(approval) == before
+    assert press(desk, do(approval, "withdraw"), note="Found another").status_code == 302
+    approval.refresh_from_db()
+    assert approval.status == Approval.Status.WITHDRAWN
+
+
+def test_who_is_no_approver_is_told_whose_turn_it_is_and_cannot_post(
+    asked: Callable[..., Approval], staff: Staff, store: Store
+) -> None:
+    approval = asked()
+    before = state(approval)
+    for role in ("Fulfilment", "Customer Service"):
+        desk = browser(staff(role, store))
+        page = desk.get(page_of(approval))
+        assert "This is for Store management to decide." in text(page), role
+        assert do(approval, "approve") not in page.content.decode()
+        assert "Withdraw" not in text(page)
+        version = approval.cancellation.order.version  # type: ignore[union-attr]
+        for name in ("approve", "reject", "withdraw"):
+            answer = desk.post(do(approval, name), {"note": "x", "version": Order.objects.get().version or version})
+            assert answer.status_code in {403, 409}, (role, name, text(answer))
+        assert state(approval) == before, role
+
+
+def test_the_second_of_two_approvers_is_told_that_it_has_been_decided(
+    manager: User, asked: Callable[..., Approval], staff: Staff, store: Store
+) -> None:
+    approval, colleague = asked(), staff("Store Manager", store)
+    open_page = browser(manager)
+    page = open_page.get(do(approval, "reject"))
+    version = BeautifulSoup(page.content, "html.parser").select_one("input[name=version]")
+    get_event_handler(Actor.staff(colleague)).approve_cancellation(approval=str(approval.uuid))
+    before = state(approval)
+    assert version is not None
+    answer = open_page.post(do(approval, "reject"), {"note": "No", "version": version["value"]})
+    assert answer.status_code == 409
+    assert colleague.get_full_name() in text(answer)
+    assert state(approval) == before
+    assert "decided already" in text(open_page.get(do(approval, "reject")))
+
+
+def test_who_stands_in_decides_but_never_for_the_one_who_asked(
+    manager: User, packer: User, asked: Callable[..., Approval], staff: Staff, store: Store
+) -> None:
+    deputy, colleague = staff("Fulfilment", store), staff("Store Manager", store)
+    now = timezone.now()
+    Absence.objects.create(user=manager, delegate=deputy, starts_at=now - timedelta(1), ends_at=now + timedelta(1))
+    for_deputy, managers_own = asked(), asked()
+    Approval.objects.filter(pk=managers_own.pk).update(requested_by=manager.pk)
+    desk = browser(deputy)
+    assert shown(desk) == [f"Order {for_deputy.cancellation.order.number}"]  # type: ignore[union-attr]
+    managers_own.refresh_from_db()
+    before = state(managers_own)
+    answer = press_anyway(desk, managers_own, "approve")
+    assert answer.status_code == 403
+    assert state(managers_own) == before
+    assert press(desk, do(for_deputy, "approve")).status_code == 302
+    for_deputy.refresh_from_db()
+    assert (for_deputy.decided_by, for_deputy.instead_of) == (deputy, manager)
+    assert press(browser(colleague), do(managers_own, "approve")).status_code == 302
+
+
+def press_anyway(client: Client, approval: Approval, name: str) -> Any:
+    """Post an action whose page shows no form."""
+    order = Order.objects.get(cancellations__approval=approval)
+    return client.post(do(approval, name), {"note": "x", "version": order.version})
+
+
+def test_nobody_stands_in_for_stores_in_which_the_other_does_not_work(
+    asked: Callable[..., Approval], staff: Staff, store: Store
+) -> None:
+    other = factories.StoreFactory()
+    elsewhere, deputy = staff("Store Manager", other), staff("Fulfilment", store, other)
+    now = timezone.now()
+    Absence.objects.create(user=elsewhere, delegate=deputy, starts_at=now - timedelta(1), ends_at=now + timedelta(1))
+    approval = asked()
+    before = state(approval)
+    desk = browser(deputy)
+    assert list(decidable(Actor.staff(deputy), as_of=timezone.now())) == []
+    assert press_anyway(desk, approval, "approve").status_code == 403
+    assert state(approval) == before
+
+
+def test_the_queue_and_the_rule_agree_on_who_may_decide(
+    asked: Callable[..., Approval], staff: Staff, store: Store, django_user_model: type[User]
+) -> None:
+    approvals = [asked(), asked(), asked()]
+    Approval.objects.filter(pk=approvals[1].pk).update(level=2)
+    people = [staff(role, store) for role in ("Admin", "Store Manager", "Fulfilment", "Customer Service", None)]
+    people += [staff("Store Manager"), django_user_model.objects.create_superuser("root", "root@example.com")]
+    Approval.objects.filter(pk=approvals[2].pk).update(requested_by=people[1].pk)
+    for user in people:
+        actor = Actor.staff(user)
+        found = set(decidable(actor, as_of=timezone.now()).values_list("pk", flat=True))
+        handler = get_event_handler(actor)
+        allowed = {row.pk for row in Approval.objects.all() if handler.why_not_decide(row) is None}
+        assert found == allowed, user
+    assert ApprovalLevel.objects.count() == 2
+
+
+def test_an_approval_of_many_orders_says_how_many_and_is_decided_the_same_way(
+    manager: User, packer: User, place: Place, store: Store, work: Work, books: Books, staff: Staff
+) -> None:
+    packer.user_permissions.add(*_permissions("cancel_in_bulk"))
+    orders = [place(store=store, until="paid") for _ in range(2)]
+    handler = get_event_handler(Actor.staff(User.objects.get(pk=packer.pk)))
+    run = handler.start_bulk_run(
+        orders=[(order.pk, order.version) for order in orders],
+        reason="out_of_stock",
+        justification="The shelf fell over",
+        once=uuid4(),
+    )
+    approval = run.approval
+    desk = browser(manager)
+    assert shown(desk) == ["2 orders at once"]
+    page = text(desk.get(page_of(approval)))
+    for words in ("2 orders to cancel", "The shelf fell over", "€40.00", orders[0].number):
+        assert words in page, words
+    assert press(desk, do(approval, "approve")).status_code == 302
+    work()
+    assert [order.status for order in Order.objects.all()] == [Status.CANCELLED] * 2
+    assert books() == []
+
+
+def _permissions(*codenames: str) -> Any:
+    return Permission.objects.filter(codename__in=codenames)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# On the order's page: what waits, undo, complete now, reinstate
+
+
+@pytest.fixture
+def pending(manager: User, place: Place, store: Store) -> Order:
+    """An order that a manager has cancelled and can still undo."""
+    CancelRule.objects.create(undo_minutes=30)
+    order = place(store=store, until="approved")
+    get_event_handler(Actor.staff(manager)).cancel(number=order.number or "", reason="out_of_stock")
+    return Order.objects.get(pk=order.pk)
+
+
+def order_page(order: Order) -> str:
+    return reverse("admin:orders_order_change", args=(order.pk,))
+
+
+def test_the_order_says_that_a_cancellation_waits_and_whose_turn_it_is(
+    manager: User, packer: User, asked: Callable[..., Approval]
+) -> None:
+    approval = asked()
+    order = Order.objects.get(cancellations__approval=approval)
+    page = browser(manager).get(order_page(order))
+    assert "A cancellation waits for approval." in text(page)
+    assert f"{packer.get_full_name()} asked for it; Store management decides." in text(page)
+    assert page_of(approval) in page.content.decode()
+
+
+def test_a_cancellation_is_undone_from_the_orders_page(manager: User, pending: Order, work: Work, books: Books) -> None:
+    desk = browser(manager)
+    page = desk.get(order_page(pending))
+    assert f"Cancelled by {manager.get_full_name()}" in text(page)
+    assert b"data-countdown" in page.content
+    assert press(desk, do(pending, "undo", "order"), note="A mistake").status_code == 302
+    work()
+    order = Order.objects.get(pk=pending.pk)
+    assert (order.status, order.facts.voided) == (Status.APPROVED, 0)
+    assert "Cancelled by" not in text(desk.get(order_page(order)))
+    assert books() == []
+
+
+def test_a_cancellation_is_completed_before_its_time(manager: User, pending: Order, work: Work, books: Books) -> None:
+    assert press(browser(manager), do(pending, "complete-now", "order")).status_code == 302
+    work()
+    order = Order.objects.get(pk=pending.pk)
+    assert (order.undo_until, order.facts.voided) == (None, order.total)
+    assert books() == []
+
+
+def test_after_its_time_a_cancellation_cannot_be_undone_and_says_what_can(manager: User, pending: Order) -> None:
+    past = timezone.now() - timedelta(seconds=1)
+    Order.objects.filter(pk=pending.pk).update(undo_until=past)
+    answer = browser(manager).get(do(pending, "undo", "order"))
+    assert "The time to undo this is over." in text(answer)
+    posted = browser(manager).post(do(pending, "undo", "order"), {"version": pending.version})
+    assert posted.status_code == 409
+    assert Order.objects.get(pk=pending.pk).status == Status.CANCELLED
+
+
+def test_without_the_permission_nobody_undoes_or_reinstates(pending: Order, staff: Staff, store: Store) -> None:
+    nobody = staff(None, store)
+    nobody.user_permissions.add(*_permissions("view_order", "view_cancellation"))
+    desk, row = browser(nobody), Cancellation.objects.get()
+    for address in (
+        do(pending, "undo", "order"),
+        do(pending, "complete-now", "order"),
+        do(pending, "reinstate", "order"),
+        do(row, "undo", "cancellation"),
+        do(row, "complete-now", "cancellation"),
+    ):
+        assert desk.get(address).status_code == 403
+        assert desk.post(address, {"version": pending.version}).status_code == 403
+    assert Order.objects.get(pk=pending.pk).version == pending.version
+
+
+def test_cancelled_units_are_reinstated_after_a_page_that_says_what_it_takes(
+    manager: User, system: EventHandler, place: Place, store: Store, work: Work, books: Books
+) -> None:
+    pot = factories.stocked(store, units=1, price=Decimal(10))
+    order = place([pot], store=store, until="paid")
+    system.cancel(number=order.number or "", reason="out_of_stock")
+    work()
+    desk = browser(manager)
+    page = text(desk.get(do(order, "reinstate", "order")))
+    assert "€10.00, if everything comes back" in page
+    assert "Everything is there." in page
+    assert press(desk, do(order, "reinstate", "order")).status_code == 302
+    work()
+    then = Order.objects.get(pk=order.pk)
+    assert (then.status, then.facts.outstanding) == (Status.PAYMENT_WAITING, 10)
+    assert books() == []
+
+
+def test_what_is_missing_in_stock_is_told_before_and_refused(
+    manager: User, system: EventHandler, place: Place, store: Store, work: Work
+) -> None:
+    pot = factories.stocked(store, units=1, price=Decimal(10))
+    order = place([pot], store=store, until="paid")
+    system.cancel(number=order.number or "", reason="out_of_stock")
+    work()
+    place([pot], store=store)
+    desk = browser(manager)
+    assert "0 of 1 unit is in stock" in text(desk.get(do(order, "reinstate", "order")))
+    before = Order.objects.filter(pk=order.pk).values().get()
+    answer = press(desk, do(order, "reinstate", "order"))
+    assert answer.status_code == 409, text(answer)
+    assert Order.objects.filter(pk=order.pk).values().get() == before
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# All cancellations
+
+
+def test_cancellations_are_found_by_order_status_reason_person_and_what_is_unusual(
+    manager: User, pending: Order, asked: Callable[..., Approval]
+) -> None:
+    waiting = asked().cancellation
+    assert waiting is not None
+    Cancellation.objects.filter(pk=waiting.pk).update(unusual=["Too many"])
+    desk, address = browser(manager), "/admin/orders/cancellation/"
+
+    def found(**query: str) -> list[str]:
+        page = BeautifulSoup(desk.get(address, query).content, "html.parser")
+        return [cell.get_text(strip=True) for cell in page.select("#result_list .field-order_link")]
+
+    one, two = str(waiting.order.number), str(pending.number)
+    assert found() == [one, two]
+    assert found(status__exact="pending") == [two]
+    assert found(unusual="yes") == [one]
+    assert found(unusual="no") == [two]
+    assert found(by=str(manager.pk)) == [two]
+    assert found(reason__category="inventory_issues") == [one, two]
+    assert found(reason__category="duplicate_order") == []
+    assert found(q=one) == [one]
+
+
+def test_a_cancellations_page_tells_all_of_it_and_undoes_it(manager: User, pending: Order, books: Books) -> None:
+    row, desk = Cancellation.objects.get(), browser(manager)
+    page = text(desk.get(reverse("admin:orders_cancellation_change", args=(row.pk,))))
+    for words in (manager.get_full_name(), "Out of stock", "€20.00 is released", "Can be undone", "Approved"):
+        assert words in page, words
+    answer = press(desk, do(row, "undo", "cancellation"))
+    assert answer.url == order_page(pending)
+    assert Order.objects.get(pk=pending.pk).status == Status.APPROVED
+    assert books() == []
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# From the list and back
+
+
+def test_an_order_is_cancelled_from_the_lists_menu_and_the_list_comes_back(
+    manager: User, place: Place, store: Store
+) -> None:
+    order = place(store=store)
+    desk, here = browser(manager), f"{ORDERS}?status__exact=confirmation_waiting"
+    page = BeautifulSoup(desk.get(here).content, "html.parser")
+    menu = page.select_one("#result_list details summary")
+    assert menu is not None
+    assert order.number in menu["aria-label"]
+    link = next(a["href"] for a in page.select(".order-menu a") if a.get_text() == "Cancel")
+    answer = press(desk, str(link), step="confirm", reason="out_of_stock")
+    assert answer.status_code == 302, text(answer)
+    assert answer.url == here
+    told = desk.get(answer.url)
+    assert f"{order.number}: The order is cancelled." in text(told)
+    assert told.context["cl"].result_count == 0
+    assert Order.objects.get(pk=order.pk).status == Status.CANCELLED
+
+
+@pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"])
+def test_no_address_outside_the_desk_is_led_back_to(elsewhere: str, manager: User, place: Place, store: Store) -> None:
+    order = place(store=store)
+    address = f"{do(order, 'approve', 'order')}?next={elsewhere}"
+    desk = browser(manager)
+    assert elsewhere not in desk.get(address).content.decode()
+    answer = press(desk, address)
+    assert answer.status_code == 302
+    assert answer.url == order_page(order)
+
+
+def test_the_highest_level_decides_what_nobody_below_may(
+    asked: Callable[..., Approval], manager: User, staff: Staff
+) -> None:
+    approval = asked()
+    Approval.objects.filter(pk=approval.pk).update(level=2)
+    before = state(approval)
+    assert press_anyway(browser(manager), approval, "approve").status_code == 403
+    assert state(approval) == before
+    chief = staff("Admin")
+    assert Group.objects.get(name="Admin") in chief.groups.all()
+    assert press(browser(chief), do(approval, "approve")).status_code == 302

@@ -1,0 +1,669 @@
+"""Many orders cancelled by workers: each with its outcome, led by people, approved as a whole, told once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import multiprocessing
+import os
+import re
+import signal
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.db import connection, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from notifications.models import Message
+from orders.models import (
+    Approval,
+    ApprovalLevel,
+    ApprovalPolicy,
+    BulkItem,
+    BulkRun,
+    Cancellation,
+    CommunicationEvent,
+    JournalEntry,
+    Order,
+    ShippingEvent,
+    Status,
+)
+from orders.processing import EventHandler, bulk, bulkwork, get_event_handler
+from orders.rules import ApprovalDecided, ApprovalNeeded, NotAnApprover, OwnApproval, PlanChanged
+from shop import jobs
+from shop.actors import Actor
+from shop.errors import Invalid, NotAllowed, NotFound, Refused
+from shop.models import Job, Store, User
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+Place, Work, Books = Callable[..., Order], Callable[[], int], Callable[[], list[str]]
+
+
+@pytest.fixture
+def manager(staff: Callable[..., User], store: Store) -> User:
+    return staff("Store Manager", store)
+
+
+def handler(user: User) -> EventHandler:
+    return get_event_handler(Actor.staff(User.objects.get(pk=user.pk)))
+
+
+def start(user: User, *orders: Order, **more: Any) -> BulkRun:
+    chosen = [(order.pk, order.version) for order in orders]
+    return handler(user).start_bulk_run(orders=chosen, **{"reason": "out_of_stock", **more})
+
+
+def states(run: BulkRun) -> list[tuple[str, str]]:
+    return list(run.items.order_by("position").values_list("state", "code"))
+
+
+def many(place: Place, store: Store, count: int, **more: Any) -> list[Order]:
+    """Orders of one product, each of its own customer."""
+    product = factories.stocked(store)
+    return [place([product], store=store, email=f"c{n}@example.com", **more) for n in range(count)]
+
+
+def status(run: BulkRun) -> str:
+    run.refresh_from_db()
+    return run.status
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Outcomes
+
+
+def test_each_order_has_its_outcome_and_the_books_add_up(
+    manager: User, place: Place, store: Store, work: Work, books: Books
+) -> None:
+    paid, gone, changed, held = (place(store=store, until=until) for until in ("paid", "shipped", "approved", ""))
+    run = start(manager, paid, gone, changed, held, note="the shelf fell down")
+    assert {order.status for order in Order.objects.all()} == {"preparing", "shipped", "approved", held.status}
+    get_event_handler(Actor.system()).start_preparing(number=changed.number)
+    work()
+    assert states(run) == [("done", ""), ("refused", "cannot_cancel"), ("refused", "order_changed"), ("done", "")] or [
+        state for state, _code in states(run)
+    ] == ["done", "refused", "refused", "done"]
+    assert "started preparing" in run.items.get(order=changed).words
+    assert status(run) == "finished"
+    assert Order.objects.get(pk=paid.pk).status == Status.CANCELLED
+    item = run.items.get(order=paid)
+    assert item.cancellation.note == "the shelf fell down"
+    assert JournalEntry.objects.filter(order=paid, verb="cancel").get().details["bulk"] == run.pk
+    assert books() == []
+
+
+def test_a_double_click_starts_one_run(manager: User, place: Place, store: Store, work: Work) -> None:
+    orders, once = many(place, store, 2), uuid.uuid4()
+    first, second = (start(manager, *orders, once=once) for _n in range(2))
+    work()
+    assert first.pk == second.pk
+    assert ShippingEvent.objects.filter(event_type__code="cancelled").count() == 2
+
+
+def test_an_error_in_one_order_is_its_outcome_alone(
+    manager: User, place: Place, store: Store, work: Work, settings: Any, books: Books
+) -> None:
+    settings.ORDER_EVENT_HANDLER = "tests.orders.test_bulk_runs.Stumbling"
+    orders = many(place, store, 3)
+    Stumbling.over = orders[1].number or ""
+    run = start(manager, *orders)
+    work()
+    assert states(run) == [("done", ""), ("failed", "went_wrong"), ("done", "")]
+    Stumbling.over = ""
+    handler(manager).retry_bulk(run_id=run.pk)
+    work()
+    assert {state for state, _code in states(run)} == {"done"}
+    assert status(run) == "finished"
+    assert books() == []
+
+
+class Stumbling(EventHandler):
+    """A shop's own handler with a mistake in it."""
+
+    over = ""
+
+    def cancel(self, *, number: str, **more: Any) -> ShippingEvent:
+        event = super().cancel(number=number, **more)
+        if number == self.over:
+            raise ZeroDivisionError
+        return event
+
+
+def test_orders_of_another_store_are_neither_planned_nor_touched(manager: User, place: Place, store: Store) -> None:
+    mine, elsewhere = place(store=store), place()
+    with pytest.raises(NotFound):
+        start(manager, mine, elsewhere)
+    assert not BulkRun.objects.exists()
+
+
+def test_who_may_not_none_and_too_many_are_refused(
+    staff: Callable[..., User], manager: User, place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = many(place, store, 3)
+    with pytest.raises(NotAllowed):
+        start(staff("Fulfilment", store), *orders)
+    with pytest.raises(Invalid, match="nothing_chosen"):
+        start(manager)
+    monkeypatch.setattr(bulk, "MOST", 2)
+    with pytest.raises(Invalid, match="too_many_orders"):
+        start(manager, *orders)
+    assert not Job.objects.filter(kind=bulkwork.CANCEL).exists()
+
+
+def test_a_reason_that_asks_who_wanted_it_wants_to_know_it_here_too(manager: User, place: Place, store: Store) -> None:
+    with pytest.raises(Invalid, match="contact_missing"):
+        start(manager, place(store=store), reason="changed_mind")
+
+
+def test_rights_that_are_lost_meanwhile_refuse_every_order(
+    manager: User, place: Place, store: Store, work: Work
+) -> None:
+    orders = many(place, store, 2)
+    run = start(manager, *orders)
+    manager.groups.clear()
+    work()
+    assert states(run) == [("refused", "not_allowed")] * 2
+    assert status(run) == "finished"
+    assert not Cancellation.objects.exists()
+
+
+def test_a_store_that_is_no_longer_ones_own_refuses_its_orders(
+    manager: User, place: Place, store: Store, work: Work
+) -> None:
+    other = factories.StoreFactory()
+    other.staff.add(manager)
+    here, there = place(store=store), place(store=other)
+    run = start(manager, here, there)
+    other.staff.remove(manager)
+    work()
+    assert states(run) == [("done", ""), ("refused", "order_not_found")]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Led by people
+
+
+def test_pause_resume_and_stop(
+    manager: User, place: Place, store: Store, work: Work, monkeypatch: pytest.MonkeyPatch, books: Books
+) -> None:
+    monkeypatch.setattr(bulkwork, "CHUNK", 2)
+    run = start(manager, *many(place, store, 6))
+    assert jobs.run_now(f"{bulkwork.CANCEL}:{run.pk}:1:1").state == "done"
+    handler(manager).pause_bulk(run_id=run.pk)
+    work()
+    assert [state for state, _code in states(run)] == ["done"] * 2 + ["waiting"] * 4
+    handler(manager).resume_bulk(run_id=run.pk)
+    assert jobs.run_now(f"{bulkwork.CANCEL}:{run.pk}:2:3").state == "done"
+    handler(manager).stop_bulk(run_id=run.pk)
+    work()
+    assert [state for state, _code in states(run)] == ["done"] * 4 + ["skipped"] * 2
+    assert status(run) == "stopped"
+    assert books() == []
+
+
+def test_five_first_then_it_pauses_and_goes_on_when_told(
+    manager: User, place: Place, store: Store, work: Work
+) -> None:
+    run = start(manager, *many(place, store, 7), try_first=5)
+    work()
+    assert [state for state, _code in states(run)] == ["done"] * 5 + ["waiting"] * 2
+    assert status(run) == "paused"
+    handler(manager).resume_bulk(run_id=run.pk)
+    work()
+    assert status(run) == "finished"
+    assert {state for state, _code in states(run)} == {"done"}
+
+
+def test_the_failed_only_are_tried_again_as_they_are_by_now(
+    manager: User, place: Place, store: Store, work: Work, system: EventHandler
+) -> None:
+    done, changed, gone = (place(store=store, until=until) for until in ("approved", "approved", "shipped"))
+    run = start(manager, done, changed, gone)
+    system.start_preparing(number=changed.number)
+    work()
+    assert [state for state, _code in states(run)] == ["done", "refused", "refused"]
+    handler(manager).retry_bulk(run_id=run.pk)
+    work()
+    assert [state for state, _code in states(run)] == ["done", "done", "refused"]
+    assert ShippingEvent.objects.filter(event_type__code="cancelled").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [("resume_bulk", "finished"), ("pause_bulk", "finished"), ("stop_bulk", "finished"), ("retry_bulk", "Nothing")],
+)
+def test_what_makes_no_sense_is_refused_with_words(
+    verb: str, words: str, manager: User, place: Place, store: Store, work: Work
+) -> None:
+    run = start(manager, place(store=store))
+    work()
+    with pytest.raises(Refused) as no:
+        getattr(handler(manager), verb)(run_id=run.pk)
+    assert words in str(no.value)
+    assert status(run) == "finished"
+
+
+def test_strangers_neither_see_nor_lead_a_run(
+    staff: Callable[..., User], manager: User, place: Place, store: Store, client: Client
+) -> None:
+    run = start(manager, place(store=store))
+    elsewhere = staff("Store Manager", factories.StoreFactory())
+    for verb in ("pause_bulk", "stop_bulk"):
+        with pytest.raises(NotFound):
+            getattr(handler(elsewhere), verb)(run_id=run.pk)
+    with pytest.raises(NotAllowed):
+        handler(staff("Fulfilment", store)).pause_bulk(run_id=run.pk)
+    client.force_login(elsewhere)
+    for name in ("change", "progress", "csv"):
+        assert client.get(reverse(f"admin:orders_bulkrun_{name}", args=(run.pk,))).status_code == 404
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Messages
+
+
+def test_a_customer_with_several_orders_gets_one_message(
+    manager: User, place: Place, store: Store, work: Work, books: Books
+) -> None:
+    one, two = (place(store=store, until="paid", email=email) for email in ("Ada@example.com", "ada@example.com"))
+    other = place(store=store, email="bob@example.com")
+    run = start(manager, one, two, other)
+    work()
+    told = {m.recipient.lower(): m for m in Message.objects.filter(event__in=["order_cancelled", "orders_cancelled"])}
+    assert {recipient: m.event for recipient, m in told.items()} == {
+        "ada@example.com": "orders_cancelled",
+        "bob@example.com": "order_cancelled",
+    }
+    assert [o["number"] for o in told["ada@example.com"].context["orders"]] == [one.number, two.number]
+    assert told["ada@example.com"].context["orders"][0]["amount"] == "20.00"
+    assert told["ada@example.com"].status == "sent"
+    events = CommunicationEvent.objects.filter(message=told["ada@example.com"])
+    assert {event.order for event in events} == {one, two}
+    assert not run.items.filter(told=False).exists()
+    get_event_handler(Actor.system()).tell_bulk(run_id=run.pk)
+    assert Message.objects.filter(event="orders_cancelled").count() == 1
+    assert books() == []
+
+
+def test_where_only_one_of_several_was_possible_its_ordinary_letter_is_sent(
+    manager: User, place: Place, store: Store, work: Work, system: EventHandler
+) -> None:
+    one, two = (place(store=store, until="approved", email="ada@example.com") for _n in range(2))
+    run = start(manager, one, two)
+    system.start_preparing(number=two.number)
+    work()
+    letters = Message.objects.filter(event__in=["order_cancelled", "orders_cancelled"])
+    assert list(letters.values_list("event", "reference")) == [("order_cancelled", one.number)]
+    handler(manager).retry_bulk(run_id=run.pk)
+    work()
+    assert set(letters.values_list("event", "reference")) == {
+        ("order_cancelled", one.number),
+        ("order_cancelled", two.number),
+    }
+
+
+def test_nobody_is_told_where_it_was_not_wanted(manager: User, place: Place, store: Store, work: Work) -> None:
+    start(manager, *(place(store=store) for _n in range(2)), notify=False)
+    work()
+    assert not Message.objects.filter(event__in=["order_cancelled", "orders_cancelled"]).exists()
+
+
+def test_many_customers_are_told_in_parts(
+    manager: User, place: Place, store: Store, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulkwork, "LETTERS", 1)
+    orders = [place(store=store, email=f"{name}@example.com") for name in ("ada", "bob", "eve") for _twice in range(2)]
+    start(manager, *orders)
+    work()
+    told = Message.objects.filter(event="orders_cancelled").values_list("recipient", flat=True)
+    assert sorted(told) == ["ada@example.com", "bob@example.com", "eve@example.com"]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Approval
+
+
+@pytest.fixture
+def many_need_approval(db: None) -> None:
+    """More than 25 EUR in all need the highest level."""
+    level = ApprovalLevel.objects.order_by("-level").first()
+    ApprovalPolicy.objects.create(name="Much money", level=level, min_value=25, currency="EUR")
+
+
+def approver(staff: Callable[..., User]) -> User:
+    return staff("Admin")
+
+
+@pytest.mark.usefixtures("many_need_approval")
+def test_small_orders_that_are_much_together_need_approval_and_run_after_it(
+    staff: Callable[..., User], manager: User, place: Place, store: Store, work: Work, books: Books
+) -> None:
+    boss, orders = approver(staff), [place(store=store, email=f"c{n}@example.com") for n in range(2)]
+    assert start(manager, orders[0]).status == "running"
+    work()
+    orders = [place(store=store, email=f"d{n}@example.com") for n in range(2)]
+    with pytest.raises(ApprovalNeeded, match="approval_needed") as needed:
+        start(manager, *orders)
+    assert "Much money" in str(needed.value)
+    run = start(manager, *orders, justification="recalled by the maker")
+    work()
+    assert run.status == "waiting_approval"
+    assert {state for state, _code in states(run)} == {"waiting"}
+    asked = Approval.objects.get(bulk_run=run)
+    mail = Message.objects.get(event="approval_needed", recipient=boss.email)
+    assert (mail.context["order_count"], mail.context["number"]) == (2, "")
+    assert "€40.00" in mail.context["value"]
+    with pytest.raises(OwnApproval):
+        handler(manager).approve_bulk(approval=str(asked.uuid))
+    with pytest.raises(NotAnApprover):
+        handler(staff("Store Manager", store)).approve_bulk(approval=str(asked.uuid))
+    handler(boss).approve_bulk(approval=str(asked.uuid), note="go on")
+    work()
+    assert {state for state, _code in states(run)} == {"done"}
+    assert status(run) == "finished"
+    assert Message.objects.filter(event="approval_decided", recipient=manager.email).exists()
+    with pytest.raises(ApprovalDecided):
+        handler(boss).approve_bulk(approval=str(asked.uuid))
+    assert books() == []
+
+
+@pytest.mark.usefixtures("many_need_approval")
+@pytest.mark.parametrize("answer", ["rejected", "withdrawn"])
+def test_a_run_that_is_rejected_or_taken_back_cancels_nothing(
+    answer: str, staff: Callable[..., User], manager: User, place: Place, store: Store, work: Work
+) -> None:
+    run = start(manager, *many(place, store, 3), justification="please")
+    asked = Approval.objects.get()
+    if answer == "rejected":
+        with pytest.raises(Invalid):
+            handler(approver(staff)).reject_bulk(approval=str(asked.uuid), note=" ")
+        handler(approver(staff)).reject_bulk(approval=str(asked.uuid), note="they can be sent")
+    else:
+        handler(manager).withdraw_bulk(approval=str(asked.uuid))
+    work()
+    assert Approval.objects.get().status == answer
+    assert status(run) == "stopped"
+    assert {state for state, _code in states(run)} == {"skipped"}
+    assert not Cancellation.objects.exists()
+
+
+@pytest.mark.usefixtures("many_need_approval")
+def test_what_was_approved_is_what_runs(
+    staff: Callable[..., User], manager: User, place: Place, store: Store, system: EventHandler, work: Work
+) -> None:
+    orders = many(place, store, 3, until="approved")
+    run = start(manager, *orders, justification="please")
+    asked, boss = Approval.objects.get(), approver(staff)
+    BulkRun.objects.filter(pk=run.pk).update(restock=False)
+    with pytest.raises(PlanChanged):
+        handler(boss).approve_bulk(approval=str(asked.uuid))
+    BulkRun.objects.filter(pk=run.pk).update(restock=True)
+    system.start_preparing(number=orders[0].number)
+    handler(boss).approve_bulk(approval=str(asked.uuid))
+    work()
+    assert [code for _state, code in states(run)] == ["order_changed", "", ""]
+
+
+@pytest.mark.usefixtures("many_need_approval")
+def test_nobody_answers_a_run_and_the_inbox_is_told(
+    staff: Callable[..., User], manager: User, place: Place, store: Store, work: Work
+) -> None:
+    approver(staff)
+    start(manager, *many(place, store, 3), justification="please")
+    asked = Approval.objects.get()
+    jobs.drain(seconds=30, clock=lambda: timezone.now() + timedelta(days=1))
+    job = Job.objects.filter(kind="orders.approval_due", args__approval=str(asked.uuid)).latest("pk")
+    late = get_event_handler(Actor.system(), as_of=timezone.now() + timedelta(days=2))
+    with pytest.raises(Refused, match="nobody_decides") as no:
+        late.approval_due(approval=job.args["approval"])
+    assert "bulk cancellation" in str(no.value)
+
+
+def test_how_many_one_has_cancelled_today_counts_the_whole_run(
+    staff: Callable[..., User], manager: User, place: Place, store: Store
+) -> None:
+    ApprovalPolicy.objects.filter(name="Unusually many by one person").update(is_active=True, staff_per_day=3)
+    assert start(manager, *many(place, store, 3)).status == "running"
+    with pytest.raises(ApprovalNeeded):
+        start(manager, *many(place, store, 4))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Workers
+
+
+@pytest.mark.kill
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_killed_in_the_middle_loses_nothing_and_doubles_nothing(
+    when: str, staff: Callable[..., User], place: Place, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulkwork, "CHUNK", 2)
+    store = factories.StoreFactory()
+    run = start(staff("Store Manager", store), *many(place, store, 4, until="paid"))
+    connections.close_all()
+
+    def killed() -> None:
+        name, target = ("_write_state", jobs) if when == "after" else ("update", bulkwork)
+        original = getattr(target, name)
+
+        def fatal(*args: Any, **more: Any) -> None:
+            if when == "after":
+                original(*args, **more)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        jobs.perform, perform = lambda job: (
+            setattr(target, name, fatal) if job.kind == bulkwork.CANCEL else None,
+            perform(job),
+        )[1], jobs.perform
+        jobs.drain(seconds=30)
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
+    process.start()
+    process.join(timeout=60)
+    assert process.exitcode == -signal.SIGKILL
+    assert {state for state, _code in states(run)} == {"waiting"}
+    for hours in range(1, 4):
+        jobs.drain(seconds=30, clock=lambda hours=hours: timezone.now() + timedelta(hours=hours))
+    assert {state for state, _code in states(run)} == {"done"}
+    assert status(run) == "finished"
+    assert ShippingEvent.objects.filter(event_type__code="cancelled").count() == 4
+    assert Message.objects.filter(event="order_cancelled").count() == 4
+    assert not Job.objects.exclude(state=Job.State.DONE).exists()
+    assert books() == []
+
+
+@pytest.mark.parametrize("counting", [False, True])
+def test_a_part_of_two_and_of_twelve_orders_takes_the_same_number_of_queries(
+    counting: bool, manager: User, place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ApprovalPolicy.objects.filter(name__startswith="Unusually").update(
+        is_active=counting, staff_per_day=None, customer_per_month=900, store_per_hour=None
+    )
+    counts = []
+    for size in (2, 12):
+        orders = many(place, store, size, until="approved")
+        with CaptureQueriesContext(connection) as planned:
+            run = start(manager, *orders)
+        with CaptureQueriesContext(connection) as done:
+            get_event_handler(Actor.system()).work_off_bulk(run_id=run.pk, round=1, first=1, last=size)
+        assert {state for state, _code in states(run)} == {"done"}
+        counts.append((len(planned), len(done)))
+    assert counts[0] == counts[1]
+
+
+def test_a_job_of_an_earlier_round_does_nothing(manager: User, place: Place, store: Store) -> None:
+    run = start(manager, place(store=store))
+    handler(manager).pause_bulk(run_id=run.pk)
+    handler(manager).resume_bulk(run_id=run.pk)
+    get_event_handler(Actor.system()).work_off_bulk(run_id=run.pk, round=1, first=1, last=1)
+    assert states(run) == [("waiting", "")]
+
+
+def test_during_maintenance_a_run_waits(manager: User, staff: Any, place: Place, store: Store, work: Work) -> None:
+    from shop import maintenance
+
+    run, admin = start(manager, place(store=store)), Actor.staff(staff("Admin"))
+    maintenance.start(actor=admin)
+    work()
+    assert states(run) == [("waiting", "")]
+    with pytest.raises(maintenance.UnderMaintenance):
+        start(manager, place(store=store))
+    maintenance.end(actor=admin)
+    jobs.drain(seconds=30, clock=lambda: timezone.now() + timedelta(minutes=5))
+    assert states(run) == [("done", "")]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# In the admin
+
+
+LIST = reverse("admin:orders_order_changelist")
+
+
+def confirm_page(client: Client, *orders: Order, **more: Any) -> BeautifulSoup:
+    data = {"action": "cancel_orders", ACTION_CHECKBOX_NAME: [order.pk for order in orders], "index": "0", **more}
+    answer = client.post(LIST, data)
+    assert answer.status_code == 200
+    return BeautifulSoup(answer.content, "html.parser")
+
+
+def filled(page: BeautifulSoup, **more: str) -> dict[str, str]:
+    hidden = {field["name"]: field["value"] for field in page.select("form.desk-form input[type=hidden]")}
+    ticks = {"restock": "on", "refund": "on", "notify": "on", "understood": "on"}
+    return {**hidden, **ticks, "reason": "out_of_stock", **more}
+
+
+START = reverse("admin:orders_bulkrun_start")
+
+
+def words_of(page: BeautifulSoup) -> str:
+    return re.sub(r"\s+", " ", page.get_text(" "))
+
+
+def test_from_the_list_to_the_results(
+    manager: User, client: Client, place: Place, store: Store, work: Work, books: Books
+) -> None:
+    client.force_login(manager)
+    paid, gone = place(store=store, until="paid"), place(store=store, until="shipped")
+    page = confirm_page(client, paid, gone)
+    words = words_of(page)
+    assert "2 orders are chosen." in words
+    assert "€20.00" in words
+    assert str(gone.number) in page.select_one(".bulk-refused p").get_text()
+    without = client.post(START, {k: v for k, v in filled(page).items() if k not in {"understood", "reason"}})
+    assert b"This field is required" in without.content
+    assert not BulkRun.objects.exists()
+    data = filled(page, note="gone")
+    answers = [client.post(START, data) for _double in range(2)]
+    run = BulkRun.objects.get()
+    change = reverse("admin:orders_bulkrun_change", args=(run.pk,))
+    assert [answer.headers["Location"] for answer in answers] == [change, change]
+    bar = BeautifulSoup(client.get(change).content, "html.parser").select_one("[role=progressbar]")
+    assert (bar["aria-valuenow"], bar["aria-valuetext"]) == ("0", "0 of 2 orders")
+    work()
+    told = client.get(reverse("admin:orders_bulkrun_progress", args=(run.pk,))).json()
+    assert (told["percent"], told["live"], told["counts"]["done"], told["counts"]["refused"]) == (100, False, 1, 1)
+    refused = words_of(BeautifulSoup(client.get(change, {"state": "refused"}).content, "html.parser"))
+    assert str(gone.number) in refused
+    assert str(paid.number) not in refused
+    assert str(run.reason) in client.get(reverse("admin:orders_bulkrun_changelist")).content.decode()
+    assert books() == []
+
+
+def test_all_that_match_are_chosen_across_pages_and_what_comes_later_is_not(
+    manager: User, client: Client, place: Place, store: Store, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.force_login(manager)
+    monkeypatch.setattr("orders.admin.bulk.TYPED_ABOVE", 2)
+    orders = many(place, store, 4)
+    page = confirm_page(client, orders[0], select_across="1")
+    assert "4 orders are chosen." in words_of(page)
+    later = place(store=store)
+    for count in ("", "3"):
+        assert b"These are 4 orders." in client.post(START, filled(page, count=count)).content
+    assert client.post(START, filled(page, count="4")).status_code == 302
+    work()
+    assert Order.objects.filter(status="cancelled").count() == 4
+    assert Order.objects.get(pk=later.pk).status != "cancelled"
+
+
+def test_a_page_that_is_forged_or_somebody_elses_starts_nothing(
+    staff: Callable[..., User], manager: User, client: Client, place: Place, store: Store
+) -> None:
+    client.force_login(manager)
+    data = filled(confirm_page(client, place(store=store)))
+    assert client.post(START, {**data, "token": data["token"][:-2] + "xx"}).status_code == 302
+    client.force_login(staff("Store Manager", store))
+    assert client.post(START, data).status_code == 302
+    client.force_login(staff("Fulfilment", store))
+    assert client.post(START, data).status_code == 403
+    assert client.get(START).status_code == 403
+    assert not BulkRun.objects.exists()
+
+
+@pytest.mark.usefixtures("many_need_approval")
+def test_the_page_says_who_has_to_agree_and_asks_why(manager: User, client: Client, place: Place, store: Store) -> None:
+    client.force_login(manager)
+    page = confirm_page(client, *many(place, store, 3))
+    assert "Administration has to agree" in words_of(page)
+    refused = client.post(START, filled(page))
+    assert refused.status_code == 409
+    assert b"Much money" in refused.content
+    assert client.post(START, filled(page, justification="recalled")).status_code == 302
+    assert BulkRun.objects.get().status == "waiting_approval"
+
+
+def test_the_buttons_of_a_run_lead_it(manager: User, client: Client, place: Place, store: Store, work: Work) -> None:
+    client.force_login(manager)
+    run = start(manager, *many(place, store, 2))
+
+    def press(name: str, **data: str) -> None:
+        url = reverse("admin:orders_bulkrun_do", args=(run.pk, name))
+        assert client.post(url, data).status_code == 302
+
+    press("pause")
+    assert status(run) == "paused"
+    press("resume")
+    assert status(run) == "running"
+    url = reverse("admin:orders_bulkrun_do", args=(run.pk, "stop"))
+    assert client.post(url).status_code == 200, "it asks for a tick first"
+    press("stop", understood="on")
+    assert status(run) == "stopped"
+    assert client.post(reverse("admin:orders_bulkrun_do", args=(run.pk, "resume"))).status_code == 409
+
+
+def test_the_file_of_results_holds_no_formula(
+    manager: User, client: Client, place: Place, store: Store, work: Work
+) -> None:
+    order = place(store=store)
+    Order.objects.filter(pk=order.pk).update(customer_name='=HYPERLINK("http://evil.example.com")')
+    run = start(manager, order, note="+1+cmd|' /C calc'!A0")
+    work()
+    client.force_login(manager)
+    answer = client.get(reverse("admin:orders_bulkrun_csv", args=(run.pk,)))
+    text = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
+    header, row = list(csv.reader(io.StringIO(text)))
+    cells = dict(zip(header, row, strict=True))
+    assert cells["Order"] == order.number
+    assert cells["Customer"].startswith("'=HYPERLINK")
+    assert cells["Note"].startswith("'+1")
+    assert cells["State"] == "Cancelled"
+
+
+def test_the_value_of_a_run_is_kept_by_currency(manager: User, place: Place, store: Store) -> None:
+    run = start(manager, place([("10.00", 2)], store=store, until="paid"), place([("1.50", 1)], store=store, pay=False))
+    assert Decimal(run.totals["refund"]["EUR"]) == Decimal("20.00")
+    assert (run.totals["orders"], run.totals["possible"], run.totals["units"]) == (2, 2, 3)
+    assert BulkItem.objects.filter(run=run, joint=True).count() == 2

@@ -1,0 +1,552 @@
+"""The figures of cancellations: counted by a worker, shown as charts, listed, and given out as a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from orders.admin.figures import Page
+from orders.models import (
+    Approval,
+    BulkItem,
+    BulkRun,
+    Cancellation,
+    CancellationFigure,
+    CancellationReason,
+    CancelRule,
+    FigureCursor,
+    Order,
+)
+from orders.processing import figures, get_event_handler
+from orders.processing.figures import count_cancellations
+from orders.rules.figures import FigureRow, Times, report
+from orders.tasks import count_new_cancellations
+from payments.models import DemoGatewayFault, Refund
+from shop.actors import Actor
+from shop.models import Store, User
+
+pytestmark = pytest.mark.django_db
+Place = Callable[..., Order]
+Work = Callable[[], int]
+PAGE, LIST, CSV = (f"/admin/orders/cancellationfigure/{part}" for part in ("", "list/", "csv/"))
+HOUR = timedelta(hours=1)
+OUTCOME = Cancellation.Status
+
+
+def recorded(order: Order, **fields: Any) -> Cancellation:
+    """A cancellation that has not taken effect: it waits, or was rejected."""
+    defaults = {
+        "order": order,
+        "status": OUTCOME.REJECTED,
+        "version": order.version,
+        "stage": order.status,
+        "units": 1,
+        "currency": order.currency,
+        "value": Decimal("10.00"),
+        "actor_kind": "staff",
+        "requested_by_name": "Ada",
+        "created_at": timezone.now(),
+    }
+    return Cancellation.objects.create(**{**defaults, **fields})
+
+
+def cancelled(order: Order, *, actor: Actor | None = None, lines: Any = None, reason: str = "changed_mind") -> Any:
+    """Cancelled through the handler, with its row."""
+    handler = get_event_handler(actor or Actor.system())
+    event = handler.cancel(number=order.number, lines=lines, reason=reason)
+    return Cancellation.objects.get(event=event)
+
+
+def figure(order: Order, *, day: date | None = None, **fields: Any) -> CancellationFigure:
+    """A figure as the worker would have written it, without the cancellation that would lead to it."""
+    day = day or timezone.localdate()
+    defaults = {
+        "cancellation": recorded(order),
+        "number": order.number,
+        "store": order.store,
+        "at": datetime(day.year, day.month, day.day, 12, tzinfo=UTC),
+        "day": day,
+        "placed_day": day,
+        "outcome": OUTCOME.DONE,
+        "reason_code": "changed_mind",
+        "category": "customer_requested",
+        "stage": "approved",
+        "actor_kind": "system",
+        "currency": "EUR",
+        "value": Decimal("10.00"),
+        "units": 1,
+        "ends_order": True,
+        "is_open": False,
+    }
+    return CancellationFigure.objects.create(**{**defaults, **fields})
+
+
+@pytest.fixture
+def manager(staff: Callable[..., User], store: Store, client: Client) -> User:
+    user = staff("Store Manager", store)
+    client.force_login(user)
+    return user
+
+
+def page_of(client: Client, **query: Any) -> BeautifulSoup:
+    answer = client.get(PAGE, query)
+    assert answer.status_code == 200
+    return BeautifulSoup(answer.content, "html.parser")
+
+
+def headline(page: BeautifulSoup) -> dict[str, str]:
+    found = {}
+    for part in page.select(".figures-headline > div"):
+        found[part.dt.get_text()] = " ".join(" ".join(dd.get_text(" ") for dd in part.select("dd")).split())
+    return found
+
+
+def bars(page: BeautifulSoup, key: str) -> dict[str, str]:
+    """Label → cancellations, of a chart."""
+    return {row.a.get_text(): row.td.get_text(" ", strip=True) for row in page.select(f"#figures-by-{key} tbody tr")}
+
+
+def exported(client: Client, **query: Any) -> list[dict[str, str]]:
+    answer = client.get(CSV, query)
+    assert answer.status_code == 200
+    return list(csv.DictReader(io.StringIO(answer.getvalue().decode("utf-8-sig"), newline="")))
+
+
+# --- Counting --------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancellation_is_counted_by_the_worker_with_all_that_reports_ask(
+    place: Place, work: Work, staff: Callable[..., User]
+) -> None:
+    order = place([("10.00", 3)], until="paid")
+    person = staff("Admin")
+    row = cancelled(order, actor=Actor.staff(person), reason="out_of_stock")
+    work()
+    assert not CancellationFigure.objects.exists()
+    count_new_cancellations()
+    counted = CancellationFigure.objects.get()
+    assert (counted.pk, counted.number, counted.store) == (row.pk, order.number, order.store)
+    assert (counted.outcome, counted.stage, counted.ends_order) == ("done", "preparing", True)
+    assert (counted.reason_code, counted.category) == ("out_of_stock", "inventory_issues")
+    assert (counted.actor_kind, counted.staff, counted.staff_name) == ("staff", person, person.get_full_name())
+    assert (counted.currency, counted.value, counted.units) == ("EUR", Decimal("30.00"), 3)
+    assert (counted.refund, counted.refunded) == ("arrived", Decimal("30.00"))
+    assert counted.refund_seconds is not None
+    assert not counted.is_open
+
+
+def test_cancelling_reads_and_writes_no_figures(place: Place) -> None:
+    order = place(until="approved")
+    with CaptureQueriesContext(connection) as queries:
+        cancelled(order)
+    table = CancellationFigure._meta.db_table
+    assert not [query for query in queries if table in query["sql"]]
+
+
+def test_a_customers_name_is_not_kept(place: Place) -> None:
+    recorded(place(), actor_kind="customer", requested_by_name="Grace Hopper")
+    count_cancellations(as_of=timezone.now())
+    assert CancellationFigure.objects.get().staff_name == ""
+
+
+def test_a_refund_that_arrives_later_is_waited_for(place: Place, work: Work) -> None:
+    order = place([("10.00", 1)], until="paid")
+    DemoGatewayFault.objects.create(operation="refund", behaviour="pending", seconds=3600)
+    row = cancelled(order)
+    work()
+    count_cancellations(as_of=timezone.now())
+    counted = CancellationFigure.objects.get()
+    assert (counted.refund, counted.refund_seconds, counted.is_open) == ("open", None, True)
+    arrived = row.event.created_at + 5 * HOUR
+    Refund.objects.update(status=Refund.Status.SUCCEEDED, settled_at=arrived)
+    assert count_cancellations(as_of=arrived) == 1
+    counted.refresh_from_db()
+    assert (counted.refund, counted.refund_seconds, counted.is_open) == ("arrived", 5 * 3600, False)
+    assert count_cancellations(as_of=arrived) == 0
+
+
+def test_a_refund_that_failed_is_looked_at_again(place: Place, work: Work) -> None:
+    row = cancelled(place([("10.00", 1)], until="paid"))
+    Refund.objects.update(status=Refund.Status.FAILED, settled_at=row.event.created_at)
+    count_cancellations(as_of=timezone.now())
+    counted = CancellationFigure.objects.get()
+    assert (counted.refund, counted.refund_seconds) == ("failed", None)
+    Refund.objects.update(status=Refund.Status.SUCCEEDED, settled_at=row.event.created_at + HOUR)
+    count_cancellations(as_of=timezone.now())
+    counted.refresh_from_db()
+    assert (counted.refund, counted.refund_seconds) == ("arrived", 3600)
+
+
+def test_a_cancellation_that_is_undone_does_not_count_any_more(place: Place, admin_actor: Actor) -> None:
+    CancelRule.objects.create(undo_minutes=60)
+    order = place(until="approved")
+    cancelled(order, actor=admin_actor, reason="out_of_stock")
+    count_cancellations(as_of=timezone.now())
+    counted = CancellationFigure.objects.get()
+    assert (counted.outcome, counted.is_open) == ("pending", True)
+    get_event_handler(admin_actor).undo_cancellation(number=order.number)
+    assert count_cancellations(as_of=timezone.now()) == 1
+    counted.refresh_from_db()
+    assert (counted.outcome, counted.is_open) == ("undone", False)
+
+
+def test_one_that_waits_is_followed_until_it_is_decided(place: Place, staff: Callable[..., User]) -> None:
+    order, now = place(), timezone.now()
+    row = recorded(order, status=OUTCOME.WAITING_APPROVAL, created_at=now)
+    approval = Approval.objects.create(
+        cancellation=row, level=1, digest="", requested_by=staff("Fulfilment"), created_at=now
+    )
+    count_cancellations(as_of=now)
+    counted = CancellationFigure.objects.get()
+    assert (counted.outcome, counted.approval_seconds, counted.is_open) == ("waiting_approval", None, True)
+    Approval.objects.filter(pk=approval.pk).update(
+        status="rejected", decided_by=staff("Store Manager"), decided_at=now + 2 * HOUR
+    )
+    Cancellation.objects.filter(pk=row.pk).update(status=OUTCOME.REJECTED)
+    count_cancellations(as_of=now + 3 * HOUR)
+    counted.refresh_from_db()
+    assert (counted.outcome, counted.approval_seconds, counted.is_open) == ("rejected", 7200, False)
+
+
+def test_the_approval_of_a_bulk_run_is_that_of_its_cancellations(
+    place: Place, staff: Callable[..., User], reason: CancellationReason
+) -> None:
+    order, person, now = place(), staff("Store Manager"), timezone.now()
+    run = BulkRun.objects.create(status="finished", reason=reason, created_by=person, created_at=now)
+    Approval.objects.create(
+        bulk_run=run, level=1, digest="", status="approved", requested_by=person, created_at=now,
+        decided_by=staff("Admin"), decided_at=now + HOUR,
+    )  # fmt: skip
+    BulkItem.objects.create(run=run, position=1, order=order, version=1, cancellation=recorded(order), state="done")
+    count_cancellations(as_of=now)
+    assert CancellationFigure.objects.get().approval_seconds == 3600
+
+
+def test_a_row_that_is_committed_late_is_counted_however_long_the_worker_was_away(place: Place) -> None:
+    """Ids are handed out in order and committed in any."""
+    order, now = place(), timezone.now()
+    recorded(order, pk=1_000)
+    count_cancellations(as_of=now)
+    recorded(order, pk=998)
+    count_cancellations(as_of=now + timedelta(minutes=1))
+    assert CancellationFigure.objects.filter(pk=998).exists()
+    recorded(order, pk=999)
+    # Away for two days, and then again: only a run that began after the longest transaction moves the cursor.
+    count_cancellations(as_of=now + 48 * HOUR)
+    assert CancellationFigure.objects.filter(pk=999).exists()
+    assert FigureCursor.objects.get().counted_to == 0
+    count_cancellations(as_of=now + 50 * HOUR)
+    assert FigureCursor.objects.get().counted_to == 1_000
+
+
+def test_a_run_that_dies_in_the_middle_moves_no_cursor(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    order, now = place(), timezone.now()
+    for _n in range(3):
+        recorded(order)
+    count_cancellations(as_of=now)
+    monkeypatch.setattr(figures, "CHUNK", 2)
+    for _n in range(3):
+        recorded(order)
+    died = CancellationFigure.objects.bulk_create
+    calls: list[int] = []
+
+    def dies(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return died(*args, **kwargs)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(CancellationFigure.objects), "bulk_create", lambda self, *a, **k: dies(*a, **k))
+        with pytest.raises(KeyboardInterrupt):
+            count_cancellations(as_of=now + 2 * HOUR)
+    assert FigureCursor.objects.get().seen_at == now
+    assert CancellationFigure.objects.count() == 5
+    count_cancellations(as_of=now + 2 * HOUR)
+    assert CancellationFigure.objects.count() == 6
+
+
+def test_the_day_is_that_of_the_desks_time_zone(place: Place, settings: Any) -> None:
+    settings.TIME_ZONE = "Europe/Istanbul"
+    before = recorded(place(), created_at=datetime(2026, 3, 1, 20, 59, 59, tzinfo=UTC))
+    after = recorded(place(), created_at=datetime(2026, 3, 1, 21, 0, 0, tzinfo=UTC))
+    count_cancellations(as_of=timezone.now())
+    days = dict(CancellationFigure.objects.values_list("pk", "day"))
+    assert days == {before.pk: date(2026, 3, 1), after.pk: date(2026, 3, 2)}
+
+
+def test_all_of_them_can_be_counted_again(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded(place(), reason=CancellationReason.objects.get(code="out_of_stock"))
+    count_cancellations(as_of=timezone.now())
+    CancellationReason.objects.filter(code="out_of_stock").update(category="operational_issues")
+    call_command("count_cancellations")
+    assert "0 figures" in capsys.readouterr().out
+    call_command("count_cancellations", "--all")
+    assert "1 figures" in capsys.readouterr().out
+    assert CancellationFigure.objects.get().category == "operational_issues"
+
+
+def test_counting_takes_the_same_queries_for_any_number_of_rows_of_a_chunk(place: Place) -> None:
+    order, counts = place(), []
+    for size in (1, 40):
+        for _n in range(size):
+            recorded(order)
+        with CaptureQueriesContext(connection) as queries:
+            assert count_cancellations(as_of=timezone.now()) == size
+        counts.append(len(queries))
+    # The first run also makes the cursor.
+    assert counts[1] <= counts[0] <= 20, counts
+
+
+# --- Adding up -------------------------------------------------------------------------------------------------------
+
+
+def row(**fields: Any) -> FigureRow:
+    defaults = {
+        "day": date(2026, 3, 1), "number": "1", "store": 1, "outcome": "done", "reason_code": "other",
+        "stage": "approved", "actor_kind": "staff", "staff": 7, "staff_name": "Ada", "currency": "EUR",
+        "value": Decimal("10.00"), "units": 1, "refund": "none", "refunded": Decimal(0), "refund_seconds": None,
+        "approval_seconds": None,
+    }  # fmt: skip
+    return FigureRow(**{**defaults, **fields})
+
+
+def test_two_currencies_are_never_added_up() -> None:
+    rows = [row(), row(number="2", currency="JPY", value=Decimal(900), refunded=Decimal(900)), row(number="3")]
+    made = report(rows, first=date(2026, 3, 1), last=date(2026, 3, 1))
+    assert made.total.values == {"EUR": Decimal("20.00"), "JPY": Decimal(900)}
+    assert made.refunded == {"JPY": Decimal(900)}
+    assert made.by_reason["other"].values == made.total.values
+
+
+def test_an_order_cancelled_in_parts_is_one_order_and_what_did_not_happen_is_none() -> None:
+    rows = [row(units=2), row(), row(number="2", outcome="rejected"), row(number="3", outcome="undone")]
+    made = report(rows, first=date(2026, 3, 1), last=date(2026, 3, 2))
+    assert (made.orders, made.total.cancellations, made.total.units) == (1, 2, 3)
+    assert made.outcomes == {"done": 2, "rejected": 1, "undone": 1}
+    assert [group.cancellations for group in made.days.values()] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "median", "p90"),
+    [([], None, None), ([5], 5, 5), ([1, 2], 1, 2), ([3, 1, 2], 2, 3), (range(1, 11), 5, 9), (range(1, 101), 50, 90)],
+)
+def test_times_are_such_as_occurred(seconds: Any, median: int | None, p90: int | None) -> None:
+    assert Times.of(seconds) == Times(len(seconds), median, p90)
+
+
+# --- The page --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_the_figures_of_the_last_thirty_days(
+    client: Client, manager: User, place: Place, store: Store
+) -> None:
+    first, second = place(store=store), place(store=store)
+    figure(first, value=Decimal("12.50"), refund="arrived", refunded=Decimal("12.50"), refund_seconds=7000)
+    figure(
+        second, ends_order=False, reason_code="out_of_stock", stage="preparing", actor_kind="staff", staff=manager,
+        staff_name="old name", approval_seconds=90, currency="USD", value=Decimal(3),
+    )  # fmt: skip
+    figure(second, day=timezone.localdate() - timedelta(days=30))
+    Order.objects.filter(pk=first.pk).update(status="cancelled")
+    page = page_of(client)
+    assert headline(page) == {
+        "Orders": "2",
+        "Units": "2",
+        "Value": "€12.50 $3.00 refunded: €12.50",
+        "Share of all orders": "50.0 % 1 of 2 orders placed in these days are cancelled as a whole",
+        "Refund time": "half within 2 h nine in ten within 2 h, of 1",
+        "Approval time": "half within 2 min nine in ten within 2 min, of 1",
+    }
+    assert bars(page, "reason") == {"Changed mind": "1", "Out of stock": "1"}
+    assert bars(page, "stage") == {"Approved": "1", "Preparing": "1"}
+    assert bars(page, "store") == {store.name: "2"}
+    assert bars(page, "staff") == {manager.get_full_name(): "1", "The desk itself": "1"}
+    assert len(page.select(".figures-days > a")) == 1
+    assert page.select_one(".figures-table tbody").get_text(" ", strip=True).endswith("2 2 €12.50 $3.00")
+    # Reinstated since.
+    Order.objects.filter(pk=first.pk).update(status="approved")
+    assert headline(page_of(client))["Share of all orders"].startswith("0.0 %")
+
+
+def test_a_bar_leads_to_its_cancellations(client: Client, manager: User, place: Place, store: Store) -> None:
+    orders = [place(store=store) for _n in range(3)]
+    figure(orders[0])
+    figure(orders[1], reason_code="out_of_stock", actor_kind="staff", staff=manager)
+    figure(orders[2], outcome=OUTCOME.REJECTED, reason_code="out_of_stock")
+    page = page_of(client)
+    for chart, label in [("reason", "Out of stock"), ("staff", manager.get_full_name())]:
+        link = page.find("table", id=f"figures-by-{chart}").find("a", string=label)["href"]
+        answer = client.get(link)
+        assert answer.status_code == 200
+        listed = BeautifulSoup(answer.content, "html.parser").select("#result_list .field-order_link")
+        assert [cell.get_text() for cell in listed] == [orders[1].number], link
+    for link in page.select("#content-main a[href*='/list/']"):
+        assert client.get(link["href"]).status_code == 200, link
+
+
+def test_filters_are_for_page_and_file_alike(client: Client, manager: User, place: Place, store: Store) -> None:
+    early, late = place(store=store), place(store=store)
+    figure(early, day=date(2026, 3, 1), category="inventory_issues", stage="preparing")
+    figure(late, day=date(2026, 3, 2))
+    for query, numbers in [
+        ({"first": "2026-03-01", "last": "2026-03-02"}, [early, late]),
+        ({"first": "2026-03-02", "last": "2026-03-02"}, [late]),
+        ({"first": "2026-03-01", "last": "2026-03-02", "category": "inventory_issues"}, [early]),
+        ({"first": "2026-03-01", "last": "2026-03-02", "stage": "approved"}, [late]),
+        ({"first": "2026-03-01", "last": "2026-03-02", "store": store.pk}, [early, late]),
+    ]:
+        assert [line["Order"] for line in exported(client, **query)] == [order.number for order in numbers], query
+        assert headline(page_of(client, **query))["Orders"] == str(len(numbers)), query
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"first": "2026-03-02", "last": "2026-03-01"}, "It has to end after it begins."),
+        ({"first": "2020-01-01", "last": "2026-03-01"}, "Choose 366 days at the most."),
+        ({"last": "2026-03-01"}, "Say from which day."),
+        ({"first": "yesterday"}, "Enter a valid date."),
+        ({"first": "0001-01-01", "last": "0001-01-01"}, "2000"),
+        ({"first": "9999-12-31", "last": "9999-12-31"}, "2999"),
+        ({"days": "8"}, "8"),
+        ({"store": "999999"}, "999999"),
+        ({"category": "weather"}, "weather"),
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_explained(
+    client: Client, manager: User, query: dict[str, str], words: str
+) -> None:
+    for address in (PAGE, CSV):
+        answer = client.get(address, query)
+        assert answer.status_code == 400
+        assert words in BeautifulSoup(answer.content, "html.parser").select_one("[role=alert]").get_text()
+
+
+def test_without_any_cancellation_the_page_says_so(client: Client, manager: User) -> None:
+    page = page_of(client)
+    assert "Nothing was cancelled." in page.get_text()
+    assert not page.select(".figures-headline")
+
+
+def test_a_manager_sees_only_their_own_stores(client: Client, manager: User, place: Place, store: Store) -> None:
+    mine, other = place(store=store), place()
+    figure(mine)
+    figure(other)
+    assert bars(page_of(client), "store") == {store.name: "1"}
+    assert [line["Order"] for line in exported(client)] == [mine.number]
+    assert other.number not in client.get(LIST).content.decode()
+    assert other.store.name not in client.get(PAGE).content.decode()
+    assert client.get(PAGE, {"store": other.store.pk}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("role", "status"),
+    [("Admin", 200), ("Store Manager", 200), ("Fulfilment", 403), ("Customer Service", 403), (None, 403)],
+)
+def test_only_admins_and_managers_see_figures(
+    client: Client, staff: Callable[..., User], store: Store, role: str | None, status: int
+) -> None:
+    client.force_login(staff(role, store))
+    for address in (PAGE, LIST, CSV):
+        answer = client.get(address)
+        assert answer.status_code == status, address
+    assert (PAGE in client.get("/admin/").content.decode()) == (status == 200)
+
+
+def test_ten_thousand_cancellations_take_as_many_queries_as_one(
+    client: Client, manager: User, place: Place, store: Store
+) -> None:
+    order, today = place(store=store), timezone.localdate()
+    pattern, counts = figure(order), []
+    client.get(PAGE)
+    for size in (0, 10_000):
+        made = Cancellation.objects.bulk_create(
+            Cancellation(
+                order=order, status="outdated", version=1, stage="approved", units=1, currency="EUR",
+                actor_kind="system", requested_by_name="", created_at=pattern.at,
+            )
+            for _n in range(size)
+        )  # fmt: skip
+        copied = {
+            field.attname: getattr(pattern, field.attname)
+            for field in CancellationFigure._meta.concrete_fields
+            if not field.primary_key
+        }
+        CancellationFigure.objects.bulk_create(
+            CancellationFigure(**{**copied, "cancellation": cancellation, "day": today - timedelta(days=n % 1000)})
+            for n, cancellation in enumerate(made)
+        )
+        with CaptureQueriesContext(connection) as queries:
+            page = page_of(client)
+        counts.append(len(queries))
+    assert headline(page)["Units"] == "301"
+    assert counts[0] == counts[1] <= 20, counts
+    # One of the days is found by the index, not by reading all of them.
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    chosen = {"first": today, "last": today, "store": "", "category": "", "stage": ""}
+    assert "cancel_figure_day" in Page(Actor.staff(manager), chosen, {}).rows.explain()
+
+
+# --- The file --------------------------------------------------------------------------------------------------------
+
+
+def test_the_file_is_a_table_for_spreadsheets(client: Client, manager: User, place: Place, store: Store) -> None:
+    order = place(store=store)
+    figure(
+        order, day=date(2026, 3, 1), value=Decimal("1234.5"), refund="arrived", refunded=Decimal("1234.5"),
+        refund_seconds=60, actor_kind="staff", staff=manager, staff_name="Ada",
+    )  # fmt: skip
+    answer = client.get(CSV, {"first": "2026-03-01", "last": "2026-03-31"})
+    assert answer["Content-Disposition"] == 'attachment; filename="cancellations-2026-03-01-2026-03-31.csv"'
+    assert answer["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.streaming
+    [line] = exported(client, first="2026-03-01", last="2026-03-31")
+    assert line == {
+        "Order": order.number,
+        "Cancelled at": "2026-03-01 12:00:00",
+        "Store": store.name,
+        "Outcome": "Done",
+        "Reason": "Changed mind",
+        "Reason category": "Customer requested",
+        "Status before": "Approved",
+        "By": "Ada",
+        "Currency": "EUR",
+        "Value": "1234.50",
+        "Units": "1",
+        "Whole order": "yes",
+        "Refund": "Arrived",
+        "Amount refunded": "1234.50",
+        "Refund time (seconds)": "60",
+        "Approval time (seconds)": "",
+    }
+
+
+def test_what_people_have_named_is_no_formula_in_the_file(
+    client: Client, manager: User, place: Place, store: Store
+) -> None:
+    Store.objects.filter(pk=store.pk).update(name="=HYPERLINK(1)")
+    CancellationReason.objects.filter(code="other").update(name="@SUM(A1)", names={})
+    figure(place(store=store), actor_kind="staff", staff_name="-2+3+cmd|' /C calc'!A0", reason_code="other")
+    [line] = exported(client)
+    assert (line["Store"], line["Reason"], line["By"]) == ("'=HYPERLINK(1)", "'@SUM(A1)", "'-2+3+cmd|' /C calc'!A0")
+
+
+def test_the_page_has_no_inline_script_or_style(client: Client, manager: User, place: Place, store: Store) -> None:
+    figure(place(store=store))
+    text = client.get(PAGE).content.decode()
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", text.split('id="content-main"')[1])
