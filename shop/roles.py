@@ -2,7 +2,7 @@
 
 Admin            everything, in every store
 Store Manager    everything about orders, stock and money of their own stores
-Fulfilment       prepares, ships, hands over and takes back in their own stores; cancels, from preparing on with approval
+Fulfilment       prepares, ships, hands over, takes back in their own stores; cancels, from preparing on with approval
 Customer Service cancels what customers asked to have cancelled, re-addresses and answers customers, in every store
 """
 

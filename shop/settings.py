@@ -184,7 +184,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "shop.drain", "schedule": 5.0, "options": {"expires": 5}},
     "cancel unpaid orders": {"task": "orders.cancel_unpaid", "schedule": 60.0, "options": {"expires": 60}},
     "count cancellations": {"task": "orders.count_cancellations", "schedule": 60.0, "options": {"expires": 60}},
-    "work off the queue of maintenance": {"task": "orders.work_off_queue", "schedule": 30.0, "options": {"expires": 30}},
+    "work off what was queued": {"task": "orders.work_off_queue", "schedule": 30.0, "options": {"expires": 30}},
     "place recurring orders": {"task": "orders.recurring_due", "schedule": 60.0, "options": {"expires": 60}},
     "recheck refunds": {"task": "payments.recheck_refunds", "schedule": 24 * 3600.0, "options": {"expires": 3600}},
     "expire credit": {"task": "payments.expire_credit", "schedule": 24 * 3600.0, "options": {"expires": 3600}},

@@ -89,7 +89,7 @@ def address(**fields: Any) -> OrderAddress:
 
 
 def place_order(
-    lines: Sequence[tuple[Decimal | str, int]] | Sequence[Product] = ((Decimal("10.00"), 2),),
+    lines: Sequence[tuple[Decimal | str, int]] | Sequence[Product] | Sequence[Item] = ((Decimal("10.00"), 2),),
     *,
     store: Store | None = None,
     customer: User | None = None,
@@ -104,14 +104,16 @@ def place_order(
     payments: Sequence[PaymentChoice] | None = None,
     **more: Any,
 ) -> Order:
-    """Place an order of (price, quantity) lines or of products, and take it as far as `until` says.
+    """Place an order of (price, quantity) lines, of products or of items, and take it as far as `until` says.
 
     pay    ask the gateway at once, as the checkout does
     until  "", "approved", "preparing", "paid" (preparing, with its money captured), "shipped" or "delivered"
     """
     store = store or StoreFactory()
     items = [
-        Item(product=line, quantity=1, unit_price=line.price)
+        line
+        if isinstance(line, Item)
+        else Item(product=line, quantity=1, unit_price=line.price)
         if isinstance(line, Product)
         else Item(product=stocked(store, price=Decimal(line[0])), quantity=line[1], unit_price=Decimal(line[0]))
         for line in lines
@@ -156,6 +158,7 @@ def seed() -> None:
     """Fill in again what migrations fill in, where a test emptied the tables."""
     for name in (
         "orders.migrations.0002_roles_and_reasons",
+        "orders.migrations.0005_approval_levels",
         "orders.migrations.0009_document_roles",
         "checkout.migrations.0002_roles",
         "payments.migrations.0003_credit_roles",

@@ -1,8 +1,8 @@
 """What staff see of orders: the list, the order page, its action pages, and the tables beside them."""
 
 from orders.admin.approvals import ApprovalAdmin
-from orders.admin.cancellations import CancellationAdmin
 from orders.admin.bulk_runs import BulkRunAdmin
+from orders.admin.cancellations import CancellationAdmin
 from orders.admin.documents import DocumentAdmin, DocumentSeriesAdmin
 from orders.admin.figures import CancellationFigureAdmin
 from orders.admin.order import OrderAdmin
@@ -17,11 +17,11 @@ from orders.admin.policies import (
 from orders.admin.recurring import RecurringOrderAdmin
 
 __all__ = [
-    "BulkRunAdmin",
     "AbsenceAdmin",
     "ApprovalAdmin",
     "ApprovalLevelAdmin",
     "ApprovalPolicyAdmin",
+    "BulkRunAdmin",
     "CancelRuleAdmin",
     "CancellationAdmin",
     "CancellationFigureAdmin",

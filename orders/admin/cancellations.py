@@ -60,7 +60,7 @@ class ByFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Cancellation]) -> QuerySet[Cancellation]:
         chosen = self.value()
-        return queryset.filter(requested_by=chosen) if chosen and chosen.isdigit() else queryset
+        return queryset.filter(requested_by=int(chosen)) if chosen and chosen.isdigit() else queryset
 
 
 class OfItsOrder(OrderForm):
@@ -68,7 +68,7 @@ class OfItsOrder(OrderForm):
 
     @property
     def order(self) -> Order:
-        order: Order = self.obj.order  # type: ignore[attr-defined]
+        order: Order = self.obj.order
         return order
 
 

@@ -35,6 +35,7 @@ from orders.processing.rehearsal import rehearse
 from shop.actors import Actor
 from shop.errors import Words
 from shop.models import User
+from shop.money import rounded
 from shop.staff import actor_of
 
 if TYPE_CHECKING:
@@ -43,13 +44,19 @@ if TYPE_CHECKING:
 else:  # generic for the type checker only
     ModelAdmin, ModelForm = admin.ModelAdmin, forms.ModelForm
 
-# An order is being made in them, or nothing of it is left.
-NOT_TO_CHOOSE = frozenset({Status.NEW, Status.CREATED, Status.CANCELLED, Status.REFUNDED})
+# An order is being made in them, or nothing of it is left to cancel.
+NOT_TO_CHOOSE = frozenset(
+    {Status.NEW, Status.CREATED, Status.SHIPPED, Status.DELIVERED, Status.CANCELLED, Status.REFUNDED}
+)
 
 
 def statuses() -> list[tuple[str, Words]]:
     """The statuses of the shop's workflows in which units may be left to cancel."""
-    return [(status, status_label(status)) for status in Order.all_statuses() if status not in NOT_TO_CHOOSE]
+    found = [status for status in Order.all_statuses() if status not in NOT_TO_CHOOSE]
+    # In the order of an order's life; those of a shop's own come last.
+    order = Status.values
+    found.sort(key=lambda status: order.index(status) if status in order else len(order))
+    return [(status, status_label(status)) for status in found]
 
 
 def ticks(label: Words, help_text: Words) -> forms.MultipleChoiceField:
@@ -63,6 +70,7 @@ class Settings(ModelAdmin):
 
     actions: Any = None
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
 
     class Media:
@@ -85,14 +93,15 @@ class ReasonForm(ModelForm):
             if f"name_{code}" in self.fields:
                 self.fields[f"name_{code}"].initial = self.instance.names.get(code, "")
 
-    def _post_clean(self) -> None:
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
         # Names in languages that the desk does not speak (any more) stay as they are.
         names = dict(self.instance.names)
         for code, _name in OTHER_LANGUAGES:
-            if f"name_{code}" in self.cleaned_data:
-                names[code] = self.cleaned_data[f"name_{code}"].strip()
+            if f"name_{code}" in data:
+                names[code] = data[f"name_{code}"].strip()
         self.instance.names = {code: name for code, name in names.items() if name}
-        super()._post_clean()
+        return data
 
 
 def _reason_form() -> type[ReasonForm]:
@@ -230,6 +239,15 @@ class ApprovalPolicyForm(ModelForm):
     class Meta:
         model = ApprovalPolicy
         fields = "__all__"
+        widgets = {"roles": forms.CheckboxSelectMultiple(attrs={"class": "desk-ticks"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        currency = self.instance.currency
+        for name in ("min_value", "staff_value_per_day"):
+            # 500.000 would be read as something else.
+            if currency and self.initial.get(name) is not None:
+                self.initial[name] = rounded(self.initial[name], currency)
 
     def clean_currency(self) -> str:
         return str(self.cleaned_data["currency"]).upper()
@@ -254,7 +272,7 @@ class ApprovalPolicyAdmin(Settings):
     list_display_links = ["name"]
     list_filter = ["is_active", "level"]
     list_select_related = ["level", "store"]
-    filter_horizontal = ["reasons", "roles"]
+    filter_horizontal = ["reasons"]
     change_form_template = "admin/orders/approvalpolicy/change_form.html"
     fieldsets = [
         (
@@ -398,7 +416,7 @@ class AbsenceAdmin(Settings):
             kwargs["queryset"] = people
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
         if isinstance(field, forms.ModelChoiceField) and db_field.name in {"user", "delegate"}:
-            field.label_from_instance = full_name  # type: ignore[method-assign]
+            field.label_from_instance = full_name  # type: ignore[method-assign, assignment]
         return field
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from django.db.models import Prefetch
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -15,6 +16,7 @@ from rest_framework.views import APIView
 from orders.models import Order, OrderLine, OrderNotFound, OrderQuerySet, ShippingEventQuantity
 from shop.actors import Actor
 from shop.api import actor_of
+from shop.errors import Invalid
 
 MAX_NUMBER_LENGTH = 64
 
@@ -26,6 +28,16 @@ class StorefrontView(APIView):
         answered: Response = super().finalize_response(request, response, *args, **kwargs)
         patch_cache_control(answered, private=True, no_store=True)
         patch_vary_headers(answered, ["Accept-Language", "Cookie"])
+        return answered
+
+
+class CodedView(StorefrontView):
+    """Base of the doors whose every refusal has an `error_code`: also input that is wrong in itself."""
+
+    def handle_exception(self, exc: Exception) -> Response:
+        answered: Response = super().handle_exception(exc)
+        if isinstance(exc, exceptions.ValidationError):
+            answered.data.setdefault("error_code", [Invalid.code])
         return answered
 
 

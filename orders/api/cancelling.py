@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from orders import rules
-from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, StorefrontView, errors, own_order
+from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, CodedView, errors, own_order
 from orders.api.serializers import RequestSerializer
 from orders.models import CancellationReason, CancellationRequest, Order, OrderLine
 from orders.processing import get_event_handler
@@ -175,7 +175,7 @@ REFUSALS = [
 ]
 
 
-class CancelView(StorefrontView):
+class CancelView(CodedView):
     """POST /orders/{number}/cancel/."""
 
     @extend_schema(

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from notifications import services as notifications
 from orders import rules
-from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, StorefrontView, errors
+from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, CodedView, errors
 from orders.api.cancelling import MAX_ID, MAX_UNITS, purpose_of
 from orders.models import Approval, Cancellation, Facts, Order, as_json
 from orders.processing import EventHandler, get_event_handler
@@ -186,7 +186,7 @@ OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 # Doors
 
 
-class ActionsView(StorefrontView):
+class ActionsView(CodedView):
     """GET /orders/{number}/actions/."""
 
     @extend_schema(
@@ -213,7 +213,7 @@ class ActionsView(StorefrontView):
         )
 
 
-class CancelPlanView(StorefrontView):
+class CancelPlanView(CodedView):
     """POST /orders/{number}/cancel/plan/."""
 
     @extend_schema(
@@ -250,7 +250,7 @@ class CancelPlanView(StorefrontView):
         return Response({"plan": shown_plan(plan, order.facts, handler, choices), "token": token})
 
 
-class CancelOrderView(StorefrontView):
+class CancelOrderView(CodedView):
     """POST /api/v1/orders/{number}/cancel/."""
 
     @extend_schema(
@@ -302,7 +302,7 @@ def cause_of(request: Request, order: Order) -> str | None:
     return f"api:{order.pk}:{digest}" if given else None
 
 
-class UndoView(StorefrontView):
+class UndoView(CodedView):
     """POST /api/v1/orders/{number}/undo/."""
 
     @extend_schema(
@@ -319,7 +319,7 @@ class UndoView(StorefrontView):
         return Response(status=204)
 
 
-class ReinstateView(StorefrontView):
+class ReinstateView(CodedView):
     """POST /api/v1/orders/{number}/reinstate/."""
 
     @extend_schema(
@@ -336,7 +336,7 @@ class ReinstateView(StorefrontView):
         return Response(status=204)
 
 
-class ApprovalsView(StorefrontView):
+class ApprovalsView(CodedView):
     """GET /api/v1/approvals/."""
 
     @extend_schema(
@@ -387,7 +387,7 @@ DECIDED: dict[int, Any] = {
 }
 
 
-class ApproveView(StorefrontView):
+class ApproveView(CodedView):
     """POST /api/v1/approvals/{uuid}/approve/."""
 
     @extend_schema(
@@ -401,7 +401,7 @@ class ApproveView(StorefrontView):
         return _decide(request, uuid, approve=True)
 
 
-class RejectView(StorefrontView):
+class RejectView(CodedView):
     """POST /api/v1/approvals/{uuid}/reject/."""
 
     @extend_schema(

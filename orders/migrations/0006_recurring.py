@@ -1,8 +1,9 @@
 # Recurring orders: what comes again and again, and the orders that are part of it.
 
+import uuid
+
 import django.core.validators
 import django.db.models.deletion
-import uuid
 from django.conf import settings
 from django.db import migrations, models
 

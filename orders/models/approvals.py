@@ -44,7 +44,7 @@ class ApprovalLevel(models.Model):
 
 
 class ApprovalPolicy(models.Model):
-    """When staff need somebody's agreement to cancel. Whatever of a row is filled in must hold; empty fields ask nothing.
+    """When staff need somebody's agreement to cancel. Whatever of a row is filled in must hold.
 
     The highest level of all policies that fit applies.
     """
@@ -210,7 +210,7 @@ class Approval(models.Model):
         indexes = [models.Index(fields=["escalate_at"], name="approval_open", condition=Q(status="open"))]
 
     def __str__(self) -> str:
-        return f"{self.cancellation or self.bulk_run}: {self.get_status_display()}"
+        return f"{self.cancellation.order if self.cancellation else self.bulk_run}: {self.get_status_display()}"
 
     @property
     def is_open(self) -> bool:

@@ -135,7 +135,10 @@ class Facts:
 
     @property
     def unapplied(self) -> Decimal:
-        """Money that is here and covers no unit yet, such as a transfer of less than the total."""
+        """Money that is here and covers no unit yet, such as a transfer of less than the total.
+
+        Below zero by the cents that reinstated units' refunds had rounded up: they are due with the units.
+        """
         currency = self.order.currency
         for_units = sum(
             (
@@ -150,7 +153,8 @@ class Facts:
     @property
     def outstanding(self) -> Decimal:
         """What the customer still has to pay: due, less what is here already."""
-        return max(ZERO, self.due - max(ZERO, self.unapplied))
+        due = self.due
+        return max(ZERO, due - self.unapplied) if due else ZERO
 
     @property
     def is_secured(self) -> bool:

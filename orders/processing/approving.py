@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Permission
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Max, Q, QuerySet, Subquery
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _now
@@ -218,7 +218,7 @@ class Approving(Requesting):
         if at is not None:
             jobs.enqueue(
                 DUE,
-                key=f"{DUE}:{approval.uuid}:{at.isoformat()}",
+                key=f"{DUE}:{approval.uuid}:{approval.level}:{at.isoformat()}",
                 args={"approval": str(approval.uuid)},
                 reference=order_number(approval),
                 store_id=approval.store_id,
@@ -390,7 +390,24 @@ class Approving(Requesting):
             return
         with self.decide(order_number(asked), "ask_approval") as d:
             d.only_if_changed = True
-            self._follow_up(locked_approval(approval))
+            found = locked_approval(approval)
+            no = None if d.order.undo_until else rules.cancel(d.facts, self.actor)
+            if no is not None and found.is_open:
+                self._overtake(d, found, str(no))
+            else:
+                self._follow_up(found)
+
+    def _overtake(self, d: Decision, found: Approval, why: str) -> None:
+        """Close what nobody needs to decide any more: the order was cancelled or has shipped meanwhile."""
+        d.verb, d.only_if_changed = "withdraw_cancellation", False
+        found.status, found.decided_at, found.note = Approval.Status.WITHDRAWN, d.as_of, why
+        found.save(update_fields=["status", "decided_at", "note"])
+        row = found.cancellation
+        assert row is not None
+        row.status, row.outcome = Cancellation.Status.OUTDATED, why
+        row.save(update_fields=["status", "outcome"])
+        d.details["cancellation"] = str(row.uuid)
+        close_looks(found)
 
     def _follow_up(self, found: Approval) -> None:
         if not found.is_open:
@@ -483,30 +500,31 @@ class Approving(Requesting):
 
 def approvers(approval: Approval, level: ApprovalLevel, *, as_of: Any) -> list[User]:
     """Who may decide an approval at a level now: its members in the store, or whom they named while they are away."""
-    members = staff_of(level.group_id, approval.store_id)
-    away = {
-        absence.user_id: absence.delegate
-        for absence in Absence.objects.filter(starts_at__lte=as_of, ends_at__gt=as_of).select_related("delegate")
-    }
-    people: dict[int, User] = {}
-    for member in members:
-        if member.pk == approval.requested_by_id:
-            continue  # nor does anybody decide it in their place
-        person = away.get(member.pk, member)
-        if person is not None and person.is_active and person.pk != approval.requested_by_id:
-            people[person.pk] = person
-    return list(people.values())
+    absences = Absence.objects.filter(starts_at__lte=as_of, ends_at__gt=as_of)
+    away = dict(absences.values_list("user", "delegate"))
+    # Nor does anybody decide it in the place of the one who asked.
+    members = staff_of(level.group_id, approval.store_id).exclude(pk=approval.requested_by_id)
+    people = {member.pk: member for member in members}
+    instead = {away[pk] for pk in people.keys() & away.keys()} - away.keys() - {None, approval.requested_by_id}
+    there = {pk: person for pk, person in people.items() if pk not in away}
+    if instead:
+        there |= {person.pk: person for person in working_in(approval.store_id).filter(pk__in=instead)}
+    return list(there.values())
 
 
 def staff_of(group_id: int, store_id: int | None) -> QuerySet[User]:
     """Active staff of a group who work in a store."""
+    return working_in(store_id).filter(groups=group_id).order_by("pk").distinct()
+
+
+def working_in(store_id: int | None) -> QuerySet[User]:
+    """Active staff who work in a store; None: who work in all."""
     label, _dot, codename = ALL_STORES.partition(".")
     everywhere = Permission.objects.filter(content_type__app_label=label, codename=codename)
     here = Q(is_superuser=True) | Q(groups__permissions__in=everywhere) | Q(user_permissions__in=everywhere)
     if store_id is not None:
         here |= Q(stores=store_id)
-    mine = User.objects.filter(is_active=True, is_staff=True, groups=group_id)
-    return mine.filter(pk__in=User.objects.filter(here).values("pk")).order_by("pk").distinct()
+    return User.objects.filter(is_active=True, is_staff=True, pk__in=User.objects.filter(here).values("pk"))
 
 
 def stood_in_for(actor: Actor, *, as_of: datetime) -> list[StandIn]:
@@ -538,7 +556,7 @@ def decidable(actor: Actor, *, as_of: datetime) -> QuerySet[Approval]:
         levels = ApprovalLevel.objects.all()
         if not actor.user.is_superuser:
             levels = levels.filter(group__user=actor.user)
-        which.append(Q(level__lte=max(levels.values_list("level", flat=True), default=0)))
+        which.append(Q(level__lte=Subquery(levels.order_by("-level").values("level")[:1])))
     if not which:
         return Approval.objects.none()
     rows = Approval.objects.filter(reduce(or_, which), status=Approval.Status.OPEN).exclude(requested_by=actor.user)

@@ -88,7 +88,7 @@ class HandlerBase:
             return reason
         lookup = {"pk": int(reason)} if isinstance(reason, int) or str(reason).isdigit() else {"code": reason}
         found = CancellationReason.objects.filter(is_active=True, **lookup).first()
-        if found is None:
+        if found is None or (self.actor.is_customer and not found.shown_to_customers):
             raise UnknownReason(params={"code": reason}, field="reason")
         if found.needs_note and not note.strip() and not self.actor.is_customer:
             raise NoteNeeded(field="note")

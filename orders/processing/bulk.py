@@ -24,7 +24,7 @@ from orders.processing.cancelling import Choices, Contact, approval_needed
 from payments.models import Payment
 from shop import maintenance
 from shop.actors import Actor
-from shop.errors import Invalid, NotFound, Refused
+from shop.errors import Invalid, NotAllowed, NotFound, Refused
 from shop.money import ZERO
 from shop.together import update
 
@@ -117,7 +117,7 @@ class Bulk(BulkWork):
             found = {facts.order.pk: facts for facts in self._facts_of([pk for pk, _version in part])}
             if len(found) < len({pk for pk, _version in part}):
                 raise OrderNotFound
-            self.read_before([facts.order for facts in found.values()])
+            self.count_ahead([facts.order for facts in found.values()])
             for pk, version in part:
                 plan.orders.append((pk, version))
                 if self._add(plan, kinds, found[pk], choices):
@@ -140,7 +140,7 @@ class Bulk(BulkWork):
         order = facts.order
         plan.stores.add(order.store_id)
         try:
-            no = rules.cancel(facts, self.actor) or (self._undo_open(order) if order.undo_until else None)
+            no = rules.cancel(facts, self.actor)
             if no is not None:
                 raise no
             one = rules.plan_cancellation(facts, restock=choices.restock, refund=choices.refund, notify=choices.notify)
@@ -183,6 +183,8 @@ class Bulk(BulkWork):
         Raises Refused.
         """
         self.actor.require(MAY)
+        if not self.actor.is_staff:
+            raise NotAllowed  # somebody's rights are needed, by then
         if once is not None and (before := BulkRun.objects.filter(once=once, created_by=self.user).first()):
             return before
         self._not_under_maintenance()
@@ -215,6 +217,7 @@ class Bulk(BulkWork):
         return self._begin(plan, fields, once=once or uuid.uuid4(), justification=justification)
 
     def _begin(self, plan: BulkPlan, fields: dict[str, Any], *, once: uuid.UUID, justification: str) -> BulkRun:
+        assert self.user is not None
         with transaction.atomic():
             run, is_new = BulkRun.objects.get_or_create(
                 once=once,

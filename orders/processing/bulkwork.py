@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any
 
-from django.db.models import Count
-from django.db.models.functions import Lower
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
@@ -23,7 +18,6 @@ from orders.models import (
     Cancellation,
     CommunicationEvent,
     Facts,
-    Order,
     ShippingEvent,
 )
 from orders.processing.approving import Approving
@@ -31,7 +25,6 @@ from orders.processing.batch import Batching, Outcomes
 from orders.processing.cancelling import Choices, Contact, contact_of
 from orders.processing.decision import Decision
 from orders.processing.letters import cancellation_letter, order_context
-from orders.processing.policies import HAPPENED
 from payments.models import Payment
 from shop import jobs, maintenance
 from shop.actors import STAFF, Actor
@@ -48,12 +41,10 @@ LETTERS = 100
 
 
 class BulkWork(Batching, Approving):
-    # The run whose orders this handler cancels, and what it has read for them.
+    # The run whose orders this handler cancels, whether they were agreed to, and those whose letters wait for its end.
     _run_at_work: BulkRun | None = None
     _is_agreed = False
     _joint: frozenset[str] = frozenset()
-    _of_customer: Mapping[int, int] | None = None
-    _in_store: Counter[int] = Counter()
 
     # --- a part of the orders -------------------------------------------------------------------------------------
 
@@ -77,7 +68,7 @@ class BulkWork(Batching, Approving):
         items = list(rows)
         if items:
             with translation.override(run.created_by.language):
-                self._record(run, items, self._cancel_items(run, items))
+                self._record_outcomes(run, items, self._cancel_items(run, items))
         self._see_whether_over(run, first=first, trial=trial)
 
     def _cancel_items(self, run: BulkRun, items: Sequence[BulkItem]) -> Outcomes:
@@ -92,7 +83,6 @@ class BulkWork(Batching, Approving):
         """This will cancel the orders of these items; letters that are told together wait for the run's end."""
         self._run_at_work = run
         self._joint = frozenset(item.order.number or "" for item in items if item.joint)
-        self.read_before([item.order for item in items])
         contact = Contact(
             name=run.contact_name, channel=run.contact_channel, details=run.contact_details, at=run.contact_at
         )
@@ -117,7 +107,9 @@ class BulkWork(Batching, Approving):
     def planned(self, facts: Facts, choices: Choices) -> rules.Plan:
         """The run as a whole was agreed to, or needed nobody's agreement: its orders do not ask again."""
         plan = super().planned(facts, choices)
-        return replace(plan, approval=None) if self._is_agreed else plan
+        if self._run_at_work is None:
+            return plan
+        return replace(plan, approval=None if self._is_agreed else plan.approval, undo_minutes=0)
 
     def _take_effect(self, d: Decision, row: Cancellation, plan: rules.Plan, *, exactly: bool) -> None:
         if self._run_at_work is not None:
@@ -126,7 +118,7 @@ class BulkWork(Batching, Approving):
                 plan = replace(plan, messages=())
         super()._take_effect(d, row, plan, exactly=exactly)
 
-    def _record(self, run: BulkRun, items: Sequence[BulkItem], outcomes: Outcomes) -> None:
+    def _record_outcomes(self, run: BulkRun, items: Sequence[BulkItem], outcomes: Outcomes) -> None:
         """Write what became of each."""
         events = [outcome.pk for outcome in outcomes.values() if isinstance(outcome, ShippingEvent)]
         found = dict(Cancellation.objects.filter(event__in=events).values_list("event", "pk"))
@@ -140,7 +132,13 @@ class BulkWork(Batching, Approving):
                 item.state, item.code = BulkItem.State.REFUSED, outcome.code[:50]
                 item.words = f"{outcome} {outcome.remedy}".strip()
             else:
-                logger.error("Order %s of bulk run %s failed: %s", item.order_id, run.pk, jobs.scrubbed(outcome))
+                logger.error(
+                    "Order %s of bulk run %s failed: %s",
+                    item.order_id,
+                    run.pk,
+                    jobs.scrubbed(outcome),
+                    exc_info=outcome,
+                )
                 item.state, item.code = BulkItem.State.FAILED, "went_wrong"
                 words = _("An error that was not expected (%(error)s); nothing happened. It has been recorded.")
                 item.words = str(words) % {"error": type(outcome).__name__}
@@ -166,47 +164,6 @@ class BulkWork(Batching, Approving):
         part = run.items.filter(position__range=(first, last), state=BulkItem.State.WAITING)
         part.update(state=BulkItem.State.SKIPPED, words=note, finished_at=self.as_of)
         self._see_whether_over(run, first=first, trial=False)
-
-    # --- what policies count, read for many -----------------------------------------------------------------------
-
-    def read_before(self, orders: Sequence[Order]) -> None:
-        """Read how much has been cancelled of the customers and in the stores of many orders; three queries."""
-        if not self.approval_policies().counts:
-            return
-        happened = Cancellation.objects.filter(status__in=HAPPENED).order_by()
-        lately = happened.filter(created_at__gte=self.as_of - timedelta(days=30)).exclude(
-            order__in=[order.pk for order in orders]
-        )
-        customers = {order.customer_id for order in orders if order.customer_id}
-        guests = {order.email.lower() for order in orders if not order.customer_id and order.email}
-        of_customers = dict(_counted(lately.filter(order__customer__in=customers), "order__customer"))
-        of_guests = dict(_counted(lately.annotate(email=Lower("order__email")).filter(email__in=guests), "email"))
-        self._of_customer = {
-            order.pk: of_customers.get(order.customer_id, 0)
-            if order.customer_id
-            else of_guests.get(order.email.lower(), 0)
-            for order in orders
-        }
-        here = happened.filter(
-            order__store__in={order.store_id for order in orders}, created_at__gte=self.as_of - timedelta(hours=1)
-        )
-        self._in_store = Counter(dict(here.values_list("order__store").annotate(n=Count("pk"))))
-
-    def _cancelled_before(self, order: Order) -> rules.Cancelled:
-        if self._of_customer is None or order.pk not in self._of_customer:
-            return super()._cancelled_before(order)
-        count, values = self._by_this_person()
-        return rules.Cancelled(
-            by_staff=count,
-            value_by_staff=values.get(order.currency, Decimal(0)),
-            of_customer=self._of_customer[order.pk],
-            in_store=self._in_store[order.store_id],
-        )
-
-    def count_cancellation(self, cancellation: Cancellation) -> None:
-        super().count_cancellation(cancellation)
-        if self._of_customer is not None:
-            self._in_store[cancellation.order.store_id] += 1
 
     # --- messages -------------------------------------------------------------------------------------------------
 
@@ -334,9 +291,3 @@ def finish(run: BulkRun, *, as_of: datetime) -> None:
     """This will end a run of which nothing waits; the caller has locked it and saves it."""
     run.status, run.finished_at = BulkRun.Status.FINISHED, as_of
     promise_telling(run)
-
-
-def _counted(rows: Any, name: str) -> Iterable[tuple[Any, int]]:
-    """Customer → how many of their orders."""
-    found: Iterable[tuple[Any, int]] = rows.values_list(name).annotate(n=Count("order", distinct=True))
-    return found

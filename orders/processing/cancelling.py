@@ -35,11 +35,6 @@ class ContactMissing(Invalid):
     message = _("Say who asked for it, how and when: this reason wants to know.")
 
 
-class UndoOpen(Refused):
-    code = "undo_open"
-    message = _("A cancellation of this order can still be undone.")
-
-
 class NoSuchCancellation(NotFound):
     code = "cancellation_not_found"
     message = _("There is no such cancellation.")
@@ -117,7 +112,7 @@ class Cancelling(Series, Returning, Policing):
     def planned(self, facts: Facts, choices: Choices) -> rules.Plan:
         """The whole plan of a cancellation: its effects, who has to agree, and for how long it can be undone."""
         if facts.order.undo_until is not None and self.actor.is_staff:
-            raise self._undo_open(facts.order)
+            raise rules.undo_open(facts.order.undo_until)
         plan = rules.plan_cancellation(
             facts,
             choices.lines,
@@ -184,8 +179,9 @@ class Cancelling(Series, Returning, Policing):
                 contact=contact,
             )
             d.reason = choices.reason.code if choices.reason else ""
-            self._finish_what_waits(d)
-            self._check_cancel(d, choices)
+            if not self.actor.is_staff:
+                self._finish_what_waits(d)
+            self._check_cancel(d, choices, agreed=agreed)
             now = self.planned(d.facts, choices)
             if plan is not None and plan != now:
                 raise rules.plan_changed(plan, now)
@@ -200,11 +196,13 @@ class Cancelling(Series, Returning, Policing):
                 d, "cancelled", now.units, reason=choices.reason, note=note, cause=cause, choices=passed
             )
 
-    def _check_cancel(self, d: Decision, choices: Choices) -> None:
+    def _check_cancel(self, d: Decision, choices: Choices, *, agreed: Cancellation | None = None) -> None:
         """Whether it is possible at all, and everything that has to be said has been."""
-        if self.actor.is_staff:
-            self.check_reason(d.order, choices)
         d.require(self._why_not_cancel(d, choices.lines))
+        # Of what waited for approval, the reason was for the one who asked to give.
+        approved = agreed is not None and agreed.status == Cancellation.Status.WAITING_APPROVAL
+        if self.actor.is_staff and not approved:
+            self.check_reason(d.order, choices)
         d.require(None if choices.refund else self._why_not_keep(d))
 
     def check_reason(self, order: Order, choices: Choices) -> None:
@@ -331,14 +329,15 @@ class Cancelling(Series, Returning, Policing):
         number = cancellation_of(cancellation).order.number or ""
         with self.decide(number, "finish_cancellation") as d:
             d.only_if_changed = True
-            self._finish_what_waits(d, must=True)
+            row = pending_of(d.order)
+            # Another one, made after this had been undone, has its own time.
+            if row is not None and str(row.uuid) == cancellation:
+                self._finish_what_waits(d)
 
-    def _finish_what_waits(self, d: Decision, *, must: bool = False) -> None:
-        """Complete the order's cancellation that could still be undone. Staff decide themselves which they want."""
+    def _finish_what_waits(self, d: Decision) -> None:
+        """Complete the order's cancellation that could still be undone; it does nothing where there is none."""
         if d.order.undo_until is None:
             return
-        if self.actor.is_staff and not must:
-            raise self._undo_open(d.order)
         row = pending_of(d.order)
         d.change(undo_until=None)
         if row is None:
@@ -348,14 +347,11 @@ class Cancelling(Series, Returning, Policing):
         row.save(update_fields=["status"])
         jobs.call_off([finish_key(row)], note=str(_("Completed")))
 
-    def _undo_open(self, order: Order) -> Refused:
-        return UndoOpen(remedy=_("Complete it, or undo it, first."), deadline=order.undo_until)
-
     def complete_now(self, *, number: str, version: int | None = None) -> None:
         """This will complete a cancellation before its time to be undone is over. Raises Refused."""
         with self.decide(number, "finish_cancellation", version=version) as d:
             d.require(rules.complete_now(d.facts, self.actor))
-            self._finish_what_waits(d, must=True)
+            self._finish_what_waits(d)
 
     def cancel_unpaid(self, *, number: str) -> ShippingEvent | None:
         """This will cancel an order whose payment did not come in time; one that was paid meanwhile is left alone."""

@@ -89,7 +89,9 @@ class Money(Documenting):
             at_placement = d.order.capture_mode == CaptureMode.AT_PLACEMENT and d.facts.is_secured
             if d.facts.due and (not d.facts.outstanding or at_placement):
                 self.charge(d, rules.plan_payment(d.facts, None))
-            if surplus and not d.facts.due and d.facts.unapplied > 0:
+            # Undone, the order would need it; completed, it goes back with the rest.
+            waits = d.order.undo_until is not None and not any(line.live for line in d.facts.lines)
+            if surplus and not waits and not d.facts.due and d.facts.unapplied > 0:
                 words = str(_("More arrived than was outstanding"))
                 self.give_back(d, amount=d.facts.unapplied, unapplied=d.facts.unapplied, reason=words)
         return event

@@ -145,17 +145,15 @@ class Reinstating(Approving):
             back += line.price_of_next(again, after=line.refunded - again, currency=currency)
         if not units:
             return
-        # A unit's share of the line depends on its place: what differs by a cent is put right here.
-        cost = sum((cost for _units, cost in units.values()), ZERO)
-        short = max(ZERO, back - cost - max(ZERO, d.facts.unapplied))
         # What was kept when they were cancelled pays for them now.
         returned = any(line.returned for line in d.facts.lines)
         kept = ZERO if returned else min(back, max(ZERO, d.order.adjustment_total))
-        d.payment_event("reopened", ZERO, units, shipping_event=event, unapplied=-short - kept)
+        # A unit's share of the line depends on its place: what differs by a cent stays in `unapplied`, and is due too.
+        d.payment_event("reopened", back, units, shipping_event=event, unapplied=-kept)
         for line_id, (count, _cost) in units.items():
             for counter in ("charged", "paid", "refunded"):
                 d.bump(line_id, counter, -count)
-        if short or kept:
-            d.change(adjustment_total=d.order.adjustment_total - short - kept)
+        if kept:
+            d.change(adjustment_total=d.order.adjustment_total - kept)
         if d.facts.due and not d.facts.outstanding:
             self.charge(d, rules.plan_payment(d.facts, None))

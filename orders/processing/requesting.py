@@ -11,12 +11,16 @@ from orders.models import Cancellation, CancellationReason, CancellationRequest,
 from orders.processing.cancelling import Cancelling, Contact
 from orders.processing.decision import Decision, changed_since
 from shop import maintenance
-from shop.errors import Invalid
+from shop.errors import Invalid, NotAllowed
 
 
 class RequestDecided(rules.WrongStatus):
     code = "request_decided"
     message = _("This request has been answered already.")
+
+
+class NotYours(NotAllowed):
+    message = _("Customers ask; staff cancel and take back themselves.")
 
 
 class TooManyUnits(Invalid):
@@ -56,6 +60,7 @@ class Requesting(Cancelling):
         if maintenance.current() is not None:
             return self.queue_requests(number=number, wishes=wishes, note=note)
         with self.decide(number, "cancel", note=note) as d:
+            d.require(NotYours() if self.actor.is_staff else None)
             meant = [self._meant(d, wish, position) for position, wish in enumerate(wishes)]
             cancel, back = units_by_type(meant)
             decided = self.customers_verdict(d.facts, cancel=cancel, back=back)
@@ -105,6 +110,7 @@ class Requesting(Cancelling):
         queued: bool = False,
     ) -> list[CancellationRequest]:
         with self.decide(number, verb, version=version, note=note) as d:
+            d.require(NotYours() if self.actor.is_staff else None)
             wishes = [self._meant(d, wish, position) for position, wish in enumerate(wishes)]
             units, back = units_by_type(wishes)
             d.require(self.customers_verdict(d.facts, cancel=units, back=back).refusal)

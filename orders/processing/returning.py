@@ -109,32 +109,37 @@ class Returning(Fulfilment, Money):
             raise StockRecordGone(params={"name": gone.name})
         name = next(iter(events.values())).actor_name
         back: dict[str, list[inventory.Move]] = {}
-        cancelled, aside = [], []
+        cancelled = []
         for q in quantities:
             event = events[q.event_id]
             if event.event_type.code == "returned":
                 back.setdefault(q.disposition, []).append(move_of(event, q))
                 continue
             cancelled.append(q)
-            if q.disposition == Disposition.QUARANTINE:
-                aside.append(move_of(event, q, "set-aside"))
         if back:
             inventory.take_back(moves_by_disposition=back, actor_name=name)
-        self._release(events, cancelled, name)
+        # What was released before was set aside with it, or a person has put it where it is.
+        released = self._release(events, cancelled, name)
+        to_inspect = [q for q in released if q.disposition == Disposition.QUARANTINE]
+        aside = [move_of(events[q.event_id], q, "set-aside") for q in to_inspect]
         if aside:
             inventory.reclassify(moves=aside, source="sellable", target="quarantine", actor_name=name)
 
     def _release(
         self, events: Mapping[int, ShippingEvent], quantities: Sequence[ShippingEventQuantity], actor_name: str
-    ) -> None:
-        """Release what cancelled units had allocated, and say so on their lines; what was released before stays so."""
+    ) -> list[ShippingEventQuantity]:
+        """Release what cancelled units had allocated, and say so on their lines; what was released before stays so.
+
+        Returns those that were released now.
+        """
         moves = {q.pk: move_of(events[q.event_id], q) for q in quantities if q.line.stock_record_id is not None}
         released = {move.key for move in inventory.release(moves=list(moves.values()), actor_name=actor_name)}
         lines = {q.line_id: q.line for q in quantities}
-        for q in quantities:
-            if q.pk not in moves or moves[q.pk].key in released:
-                lines[q.line_id].allocated -= q.restock
+        now = [q for q in quantities if q.pk not in moves or moves[q.pk].key in released]
+        for q in now:
+            lines[q.line_id].allocated -= q.restock
         update(lines.values(), ["allocated"])
+        return now
 
     def stock_was_returned_by_hand(self, *, event_id: int) -> None:
         """This will close the books of a stock return that a person did: what was allocated is so no longer.

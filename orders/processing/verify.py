@@ -39,6 +39,7 @@ from orders.models import (
 from orders.processing.decision import payment_record, shipping_record
 from orders.processing.placement import frozen_numbers
 from orders.processing.returning import RETURN_STOCK
+from orders.rules import Plan
 from payments import services as payments
 from payments.models import Payment
 from shop.models import Job
@@ -159,11 +160,13 @@ class _Chunk:
         self.shipments: dict[int, list[ShippingEvent]] = _grouped(shipments, "order_id")
         papers = Document.objects.filter(order__in=ids).select_related("payment_event__refund").order_by("pk")
         self.documents: dict[int, list[Document]] = _grouped(papers, "order_id")
-        undoable = (Cancellation.Status.PENDING, Cancellation.Status.UNDONE)
+        rows = Cancellation.objects.filter(order__in=ids).order_by("pk")
+        self.cancellations: dict[int, list[Cancellation]] = _grouped(rows, "order_id")
+        undoable = {Cancellation.Status.PENDING, Cancellation.Status.UNDONE}
         # Their stock waits until they can no longer be undone, or stays where it is because they were.
-        self.without_effect = set(
-            Cancellation.objects.filter(order__in=ids, status__in=undoable).values_list("event", flat=True)
-        )
+        self.without_effect = {
+            row.event_id for rows in self.cancellations.values() for row in rows if row.status in undoable
+        }
 
     def verify(self) -> dict[int, list[str]]:
         """The faults found, by order."""
@@ -178,6 +181,7 @@ class _Chunk:
                 self._chain(order),
                 self._journalled(order),
                 self._documented(order),
+                self._cancelled(order),
                 self._status(order),
             )
             for words in itertools.chain(*checks):
@@ -230,6 +234,7 @@ class _Chunk:
         """Payment events against units and gateway transactions; nothing may be here that nobody can explain."""
         events = self.money.get(order.pk, [])
         sums: dict[str, Decimal] = defaultdict(lambda: ZERO)
+        rounding = ZERO
         for event in events:
             code = event.event_type.code
             costs = sum((cost for _units, cost in self.costs[event.pk].values()), ZERO)
@@ -240,6 +245,7 @@ class _Chunk:
                 yield f"payment event {event.pk} says {event.amount}, but its units cost {costs}."
             if code == "reopened":
                 sums["paid"] -= costs
+                rounding += min(ZERO, costs - event.amount)
         worth = sum((first_units(x.total, x.quantity, x.paid, order.currency) for x in lines), ZERO)
         if sums["paid"] != worth:
             yield f"{sums['paid']} was paid for units that cost {worth}."
@@ -247,7 +253,8 @@ class _Chunk:
         decided = sum((e.refund.amount for e in events if e.refund is not None and e.refund.status != "failed"), ZERO)
         if decided < reserved:
             yield f"{reserved} is refunded or about to be, but only {decided} was decided."
-        if order.facts.unapplied < 0:
+        # What units cost again and what went back for them differ by cents, which are paid with them.
+        if order.facts.unapplied < rounding:
             yield f"{-order.facts.unapplied} more was given back than was there for it."
 
     def _chain(self, order: Order) -> Iterator[str]:
@@ -324,6 +331,29 @@ class _Chunk:
         if issued != (order.invoiced_at is not None):
             yield "it is marked as invoiced without an invoice, or the other way round."
 
+    def _cancelled(self, order: Order) -> Iterator[str]:
+        """Cancellations as the journal recorded them: their plan, and what the figures are made of."""
+        entries: dict[str, list[JournalEntry]] = defaultdict(list)
+        for entry in self.journal.get(order.pk, []):
+            if "plan" in entry.details and "cancellation" in entry.details:
+                entries[entry.details["cancellation"]].append(entry)
+        for row in self.cancellations.get(order.pk, []):
+            told = entries.pop(str(row.uuid), [])
+            if not told:
+                yield f"cancellation {row.pk} is not in the journal."
+                continue
+            plan = {name: value for name, value in row.plan.items() if name not in Plan.NO_EFFECTS}
+            if plan != told[-1].details["plan"]:
+                yield f"cancellation {row.pk} is not planned as the journal says it was."
+            elif (row.units, row.currency, row.ends_order, row.value) != _cancelled_by(plan):
+                yield f"cancellation {row.pk} is not over the units and the value of its plan."
+            if row.version + 1 != told[0].sequence:
+                yield f"cancellation {row.pk} was not asked for at version {row.version}."
+            if row.event_id and sum(q.quantity for q in self.moved.get(row.event_id, [])) != row.units:
+                yield f"cancellation {row.pk} is over {row.units} units, but its event moved others."
+        for uuid in entries:
+            yield f"cancellation {uuid} is gone."
+
     def _status(self, order: Order) -> Iterator[str]:
         """Each status change starts where the one before ended, and the last one ends at the order's status."""
         status: str = Status.CREATED
@@ -358,6 +388,12 @@ class _Chunk:
                 yield order, f"Order {numbers[order]}: event {event} gives back {restock}, {booked[key]} were booked."
             elif restock and key not in booked and event not in promised:
                 yield order, f"Order {numbers[order]}: event {event} gives back {restock}, but no movement or job does."
+
+
+def _cancelled_by(plan: dict[str, Any]) -> tuple[int, str, bool, Decimal]:
+    """Units, currency, whether it ends the order, and the value that a plan's cancellation has."""
+    value = Decimal(plan["value"]) + (Decimal(plan["void"]) if plan["ends_order"] else ZERO)
+    return sum(line["units"] for line in plan["lines"]), plan["currency"], plan["ends_order"], value
 
 
 def _promised_returns(events: set[int]) -> set[int]:

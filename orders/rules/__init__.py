@@ -61,6 +61,7 @@ from orders.rules.guards import (
     OrderOnHold,
     PlanChanged,
     TooLateToUndo,
+    UndoOpen,
     WrongStatus,
     approve,
     cancel,
@@ -84,6 +85,7 @@ from orders.rules.guards import (
     take_back,
     take_payment,
     undo,
+    undo_open,
     write_note,
 )
 from orders.rules.plans import (
@@ -141,6 +143,7 @@ __all__ = [
     "Shown",
     "Subject",
     "TooLateToUndo",
+    "UndoOpen",
     "Verdict",
     "WrongStatus",
     "approve",
@@ -190,6 +193,7 @@ __all__ = [
     "take_back",
     "take_payment",
     "undo",
+    "undo_open",
     "verdict",
     "would_ask",
     "write_note",

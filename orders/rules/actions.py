@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Facts, OrderLine
 from orders.rules import guards
-from orders.rules.customers import CancelRefused, Policy, verdict
+from orders.rules.customers import Policy, verdict
+from orders.rules.documents import issue_invoice
 from shop.actors import Actor
 from shop.errors import Refused, Words
 
@@ -54,6 +56,9 @@ STAFF: dict[str, tuple[Words, Guard, Units | None]] = {
     "ready-for-pickup": (_("Ready for pickup"), guards.ready_for_pickup, None),
     "take-payment": (_("Take payment"), guards.take_payment, _each(lambda line: line.chargeable)),
     "record-payment": (_("Record payment"), guards.record_payment, None),
+    "record-surplus": (_("Record unexpected payment"), partial(guards.record_payment, surplus=True), None),
+    "issue-invoice": (_("Issue invoice"), issue_invoice, None),
+    "hand-over": (_("Handed over"), guards.ship, guards.shippable_units),
     "ship": (_("Ship"), guards.ship, guards.shippable_units),
     "deliver": (_("Delivered"), guards.deliver, _each(lambda line: line.on_the_way)),
     "cancel": (_("Cancel"), guards.cancel, _each(lambda line: line.open)),
@@ -100,9 +105,8 @@ def customer_actions(
     cancel = verdict(facts, cancel=asked, back={}, pending=pending, policy=policy, as_of=as_of)
     limit = policy.expires_after
     until = facts.order.placed_at + limit if limit is not None and cancel.refusal is None else None
-    nothing = CancelRefused(_("Nothing of this order has been shipped yet."), code="nothing_shipped")
-    back = verdict(facts, cancel={}, back=shipped, pending=pending, policy=policy, as_of=as_of) if shipped else None
-    no = back.refusal if back is not None else nothing
+    sent = shipped or {line.pk: 1 for line in facts.lines}
+    no = verdict(facts, cancel={}, back=sent, pending=pending, policy=policy, as_of=as_of).refusal
     return [
         Possible(
             "cancel",

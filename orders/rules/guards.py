@@ -87,6 +87,11 @@ class TooLateToUndo(Refused):
     message = _("The time to undo this is over.")
 
 
+class UndoOpen(Refused):
+    code = "undo_open"
+    message = _("A cancellation of this order can still be undone.")
+
+
 class AddressFixed(Refused):
     """The storefront contract's code for an address that can no longer change."""
 
@@ -181,10 +186,10 @@ def start_preparing(facts: Facts, actor: Actor) -> Refused | None:
 
 
 def ready_for_pickup(facts: Facts, actor: Actor) -> Refused | None:
-    if not facts.order.is_pickup:
-        return WrongStatus(_("The customer chose delivery, not pickup."))
+    delivery = None if facts.order.is_pickup else WrongStatus(_("The customer chose delivery, not pickup."))
     return first(
         permitted(facts, actor, "orders.prepare_order"),
+        delivery,
         in_status(facts, Status.PREPARING),
         not_held(facts),
         _money_is_there(facts),
@@ -266,6 +271,8 @@ def cancel(facts: Facts, actor: Actor) -> Refused | None:
     order = facts.order
     if (no := permitted(facts, actor, "orders.cancel_order")) is not None:
         return no
+    if actor.is_staff and order.undo_until is not None:
+        return undo_open(order.undo_until)
     if order.status == Status.CANCELLED:
         return WrongStatus(_("The order is already cancelled."))
     if not any(line.open for line in facts.lines):
@@ -274,6 +281,11 @@ def cancel(facts: Facts, actor: Actor) -> Refused | None:
             remedy=_("Use “Take back” when it returns."),
         )
     return in_status(facts, *BEFORE_SHIPPING, Status.CANCELLATION_WAITING)
+
+
+def undo_open(until: datetime) -> Refused:
+    """Staff decide themselves what becomes of a cancellation that can be undone, before there is another."""
+    return UndoOpen(remedy=_("Complete it, or undo it, first."), deadline=until)
 
 
 def undo(facts: Facts, actor: Actor, *, as_of: datetime) -> Refused | None:
@@ -296,12 +308,12 @@ def complete_now(facts: Facts, actor: Actor) -> Refused | None:
 
 def reinstate(facts: Facts, actor: Actor) -> Refused | None:
     """Take cancelled units back into the order, before anything else has ended it."""
-    if facts.order.undo_until:
-        return NothingToDo(_("The cancellation can still be undone."), remedy=_("Use “Undo”."))
+    waits = NothingToDo(_("The cancellation can still be undone."), remedy=_("Use “Undo”."))
     some = None if any(line.cancelled for line in facts.lines) else NothingToDo(_("Nothing has been cancelled."))
     in_flight = CaptureUnderWay(remedy=_("Wait until it has ended.")) if facts.capture_in_flight else None
     return first(
         permitted(facts, actor, "orders.undo_cancellation"),
+        waits if facts.order.undo_until else None,
         some,
         in_status(facts, *BEFORE_SHIPPING, Status.CANCELLED),
         in_flight,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
@@ -87,11 +87,13 @@ class Plan:
     approval: PlannedApproval | None = field(default=None, compare=False)
     undo_minutes: int = field(default=0, compare=False)
 
+    NO_EFFECTS: ClassVar[tuple[str, ...]] = ("version", "approval", "undo_minutes")
+
     @property
     def effects(self) -> dict[str, Any]:
         """What will happen, as JSON has it, whenever it was planned and whoever has to agree."""
         told: dict[str, Any] = as_json(self)
-        for name in ("version", "approval", "undo_minutes"):
+        for name in self.NO_EFFECTS:
             del told[name]
         return told
 
@@ -127,7 +129,14 @@ def plan_cancellation(
     # Not back to be sold, but not lost either: set aside, until somebody has inspected them.
     aside = "" if restock else Disposition.QUARANTINE.value
     planned = [
-        _planned(facts, line, chosen[line.pk], restock=min(chosen[line.pk], line.allocated), disposition=aside)
+        _planned(
+            facts,
+            line,
+            chosen[line.pk],
+            restock=min(chosen[line.pk], line.allocated),
+            disposition=aside,
+            completes=True,
+        )
         for line in facts.lines
         if line.pk in chosen
     ]
@@ -181,9 +190,15 @@ def plan_return(
     )
 
 
-def _planned(facts: Facts, line: OrderLine, units: int, *, restock: int, disposition: str = "") -> PlannedUnits:
-    back = max(0, line.paid - line.refunded - (line.live - units))
-    value = line.price_of_next(back, after=line.refunded, currency=facts.order.currency)
+def _planned(
+    facts: Facts, line: OrderLine, units: int, *, restock: int, disposition: str = "", completes: bool = False
+) -> PlannedUnits:
+    """completes: a cancellation that could still be undone is completed first."""
+    # What waits for that goes back with it, and not with this.
+    waiting = line.overpaid if facts.order.undo_until else 0
+    back = max(0, line.paid - line.refunded - (line.live - units)) - waiting
+    after = line.refunded + waiting if completes else line.refunded
+    value = line.price_of_next(back, after=after, currency=facts.order.currency)
     record = line.stock_record if restock else None
     location = record.location.name if record else ""
     return PlannedUnits(line.pk, line.name, line.sku, units, restock, disposition, back, value, location)
@@ -268,8 +283,7 @@ def plan_payment(facts: Facts, lines: Lines | None = None) -> Plan:
         if line.pk in chosen
     ]
     value = sum((line.value for line in planned), ZERO)
-    covered = min(value, max(ZERO, facts.unapplied))
-    asked = value - covered
+    asked = value - min(value, facts.unapplied)
     if asked > facts.open_to_capture:
         words = _("%(asked)s would be needed, but only %(open)s is authorized.")
         params = {"asked": shown(asked, order.currency), "open": shown(facts.open_to_capture, order.currency)}

@@ -72,7 +72,7 @@ def killed_worker(kind: str, owner: Any, name: str, when: Callable[..., Any]) ->
 
     process = FORK.Process(target=work)
     process.start()
-    process.join(timeout=60)
+    process.join(timeout=200)
     assert process.exitcode == -signal.SIGKILL, "the worker was to die inside the job"
 
 

@@ -50,7 +50,9 @@ def do(verb: str, record: StockRecord, quantity: int, bucket: str, target: str, 
             services.adjust(stock_record_id=record.pk, **call)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=STEPS)
 def test_whatever_is_done_the_books_add_up(steps, stocked):
     records = [stocked(5), stocked(3)]

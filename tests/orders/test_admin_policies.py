@@ -1,4 +1,4 @@
-"""What a shop decides about cancelling, in the admin: policies and their rehearsal, levels, absences, rules, reasons."""
+"""What a shop decides about cancelling, in the admin: policies, their rehearsal, levels, absences, rules, reasons."""
 
 from __future__ import annotations
 

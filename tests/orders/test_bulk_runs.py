@@ -39,14 +39,16 @@ from orders.models import (
 )
 from orders.processing import EventHandler, bulk, bulkwork, get_event_handler
 from orders.rules import ApprovalDecided, ApprovalNeeded, NotAnApprover, OwnApproval, PlanChanged
-from shop import jobs
+from shop import jobs, maintenance
 from shop.actors import Actor
 from shop.errors import Invalid, NotAllowed, NotFound, Refused
 from shop.models import Job, Store, User
 from tests import factories
 
 pytestmark = pytest.mark.django_db
-Place, Work, Books = Callable[..., Order], Callable[[], int], Callable[[], list[str]]
+Place = Callable[..., Order]
+Work = Callable[[], int]
+Books = Callable[[], list[str]]
 
 
 @pytest.fixture
@@ -90,9 +92,8 @@ def test_each_order_has_its_outcome_and_the_books_add_up(
     assert {order.status for order in Order.objects.all()} == {"preparing", "shipped", "approved", held.status}
     get_event_handler(Actor.system()).start_preparing(number=changed.number)
     work()
-    assert states(run) == [("done", ""), ("refused", "cannot_cancel"), ("refused", "order_changed"), ("done", "")] or [
-        state for state, _code in states(run)
-    ] == ["done", "refused", "refused", "done"]
+    assert [state for state, _code in states(run)] == ["done", "refused", "refused", "done"]
+    assert run.items.get(order=changed).code == "order_changed"
     assert "started preparing" in run.items.get(order=changed).words
     assert status(run) == "finished"
     assert Order.objects.get(pk=paid.pk).status == Status.CANCELLED
@@ -152,16 +153,16 @@ def test_who_may_not_none_and_too_many_are_refused(
     orders = many(place, store, 3)
     with pytest.raises(NotAllowed):
         start(staff("Fulfilment", store), *orders)
-    with pytest.raises(Invalid, match="nothing_chosen"):
+    with pytest.raises(Invalid, match="Choose the orders"):
         start(manager)
     monkeypatch.setattr(bulk, "MOST", 2)
-    with pytest.raises(Invalid, match="too_many_orders"):
+    with pytest.raises(Invalid, match="At most 2"):
         start(manager, *orders)
     assert not Job.objects.filter(kind=bulkwork.CANCEL).exists()
 
 
 def test_a_reason_that_asks_who_wanted_it_wants_to_know_it_here_too(manager: User, place: Place, store: Store) -> None:
-    with pytest.raises(Invalid, match="contact_missing"):
+    with pytest.raises(Invalid, match="Say who asked"):
         start(manager, place(store=store), reason="changed_mind")
 
 
@@ -211,9 +212,7 @@ def test_pause_resume_and_stop(
     assert books() == []
 
 
-def test_five_first_then_it_pauses_and_goes_on_when_told(
-    manager: User, place: Place, store: Store, work: Work
-) -> None:
+def test_five_first_then_it_pauses_and_goes_on_when_told(manager: User, place: Place, store: Store, work: Work) -> None:
     run = start(manager, *many(place, store, 7), try_first=5)
     work()
     assert [state for state, _code in states(run)] == ["done"] * 5 + ["waiting"] * 2
@@ -352,7 +351,7 @@ def test_small_orders_that_are_much_together_need_approval_and_run_after_it(
     assert start(manager, orders[0]).status == "running"
     work()
     orders = [place(store=store, email=f"d{n}@example.com") for n in range(2)]
-    with pytest.raises(ApprovalNeeded, match="approval_needed") as needed:
+    with pytest.raises(ApprovalNeeded) as needed:
         start(manager, *orders)
     assert "Much money" in str(needed.value)
     run = start(manager, *orders, justification="recalled by the maker")
@@ -424,7 +423,7 @@ def test_nobody_answers_a_run_and_the_inbox_is_told(
     jobs.drain(seconds=30, clock=lambda: timezone.now() + timedelta(days=1))
     job = Job.objects.filter(kind="orders.approval_due", args__approval=str(asked.uuid)).latest("pk")
     late = get_event_handler(Actor.system(), as_of=timezone.now() + timedelta(days=2))
-    with pytest.raises(Refused, match="nobody_decides") as no:
+    with pytest.raises(Refused) as no:
         late.approval_due(approval=job.args["approval"])
     assert "bulk cancellation" in str(no.value)
 
@@ -455,23 +454,25 @@ def test_a_worker_killed_in_the_middle_loses_nothing_and_doubles_nothing(
 
     def killed() -> None:
         name, target = ("_write_state", jobs) if when == "after" else ("update", bulkwork)
-        original = getattr(target, name)
+        original, perform = getattr(target, name), jobs.perform
 
         def fatal(*args: Any, **more: Any) -> None:
             if when == "after":
                 original(*args, **more)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        jobs.perform, perform = lambda job: (
-            setattr(target, name, fatal) if job.kind == bulkwork.CANCEL else None,
-            perform(job),
-        )[1], jobs.perform
+        def armed(job: Job) -> Any:
+            if job.kind == bulkwork.CANCEL:
+                setattr(target, name, fatal)
+            return perform(job)
+
+        jobs.perform = armed
         jobs.drain(seconds=30)
         os._exit(0)
 
     process = multiprocessing.get_context("fork").Process(target=killed)
     process.start()
-    process.join(timeout=60)
+    process.join(timeout=200)
     assert process.exitcode == -signal.SIGKILL
     assert {state for state, _code in states(run)} == {"waiting"}
     for hours in range(1, 4):
@@ -512,8 +513,6 @@ def test_a_job_of_an_earlier_round_does_nothing(manager: User, place: Place, sto
 
 
 def test_during_maintenance_a_run_waits(manager: User, staff: Any, place: Place, store: Store, work: Work) -> None:
-    from shop import maintenance
-
     run, admin = start(manager, place(store=store)), Actor.staff(staff("Admin"))
     maintenance.start(actor=admin)
     work()

@@ -324,7 +324,9 @@ def test_the_proof_of_the_books_finds_a_document_that_was_changed(
 # Tax
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_however_a_line_is_taken_apart_its_pieces_add_up_per_rate(data: st.DataObject) -> None:
     currency = data.draw(st.sampled_from(["EUR", "JPY", "KWD"]))

@@ -57,7 +57,7 @@ def test_without_the_lock_two_invoices_would_want_one_number(
     store: Store = factories.StoreFactory()
     DocumentSeries.objects.create(store=store, kind=DocumentKind.INVOICE)
     orders = [factories.place_order(store=store) for _n in range(2)]
-    both_looked = threading.Barrier(2, timeout=10)
+    both_looked = threading.Barrier(2, timeout=60)
 
     def unlocked(self: Any, store_id: int, kind: str) -> DocumentSeries:
         series = DocumentSeries.objects.get(store=store_id, kind=kind)

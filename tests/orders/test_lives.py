@@ -141,29 +141,49 @@ def test_partial_cancellations_give_back_exactly_what_was_paid(cart: dict[str, A
         assert sum(p.refund_reserved for p in Payment.objects.filter(reference=order.number)) == order.total
 
 
+# Numbers that nothing follows from in units, stock or money: a table, or one field of it, and why.
+NOT_IN_THE_BOOKS = {
+    "payments.Transaction.round": "how often a gateway was asked anew",
+    "payments.Attempt.number": "which try it was",
+    "payments.DemoGatewayCharge": "the gateway that plays the bank",
+    "payments.DemoGatewayFault": "the gateway that plays the bank",
+    "inventory.StockRecord.low_stock_threshold": "a setting: when to warn",
+    "inventory.StockAlert": "a warning",
+    "orders.OrderLine.position": "where it stands on a page",
+    "orders.CancellationReason": "a setting: its place in the list",
+    "orders.CancelRule": "a setting: what customers may cancel, how long staff may undo it",
+    "orders.ApprovalLevel": "a setting: who approves, and how soon they are reminded",
+    "orders.ApprovalPolicy": "a setting: what needs approval",
+    "orders.Approval": "who may decide; the journal has the level that was asked",
+    "orders.BulkRun": "how a run is worked off; each of its orders has its own books",
+    "orders.BulkItem": "how a run is worked off; each of its orders has its own books",
+    "orders.CancellationFigure": "derived: counted anew from the cancellations",
+    "orders.FigureCursor": "derived: how far the counting has come",
+    "orders.RecurringOrder": "what is to be ordered next; an order that was made of it has its own books",
+    "orders.RecurringItem": "what is to be ordered next; an order that was made of it has its own books",
+    "orders.RecurringChange": "the history of a series: which of its orders it was about",
+}
+
+
 def test_a_single_tampered_number_is_found(
     books: Callable[[], list[str]], system: EventHandler, work: Callable[[], int]
 ) -> None:
     """Every number of every table that belongs to an order, changed by one: verify_orders names it."""
-    order = factories.place_order([("10.00", 3), ("5.00", 2)], discount="1.00", shipping="4.90", until="shipped")
-    first = order.lines.first()
+    order = factories.place_order([("10.00", 3), ("5.00", 2)], discount="1.00", shipping="4.90", until="paid")
+    first, second = order.lines.all()
+    system.cancel(number=order.number, lines={second.pk: 1}, reason="out_of_stock")
+    system.ship(number=order.number)
     system.take_back(number=order.number, lines={first.pk: (1, "sellable")})
     work()
     assert books() == []
     amounts = (models.DecimalField, models.PositiveIntegerField, models.IntegerField, models.PositiveSmallIntegerField)
-    unchecked = {
-        "payments.Transaction.round",
-        "payments.Attempt.number",
-        "inventory.StockRecord.low_stock_threshold",
-        "orders.OrderLine.position",
-    }
     missed = []
     tables = [*apps.get_app_config("orders").get_models(), *apps.get_app_config("payments").get_models()]
     tables += [m for m in apps.get_app_config("inventory").get_models() if m.__name__.startswith("Stock")]
     for model in tables:
         for field in model._meta.get_fields():
             name = f"{model._meta.app_label}.{model.__name__}.{field.name}"
-            skip = name in unchecked or model.__name__.startswith(("Demo", "CancellationReason", "StockAlert"))
+            skip = name in NOT_IN_THE_BOOKS or f"{model._meta.app_label}.{model.__name__}" in NOT_IN_THE_BOOKS
             if skip or not isinstance(field, amounts) or field.primary_key:
                 continue
             for row in model._base_manager.exclude(**{field.name: None}).order_by("pk")[:3]:
@@ -179,4 +199,4 @@ def test_a_single_tampered_number_is_found(
                             if not books():
                                 missed.append(f"{name} {change:+d} (row {row.pk})")
                         transaction.set_rollback(True)
-    assert missed == []
+    assert missed == [], "\n".join(missed)

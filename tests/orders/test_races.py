@@ -106,7 +106,7 @@ def test_without_the_lock_two_cancellations_of_one_unit_would_both_get_in(
     if connection.vendor == "sqlite":
         pytest.skip("SQLite's IMMEDIATE transactions are the lock; they cannot be taken away")
     order = factories.place_order([("10.00", 1)], until="paid")
-    both_looked = threading.Barrier(2, timeout=10)
+    both_looked = threading.Barrier(2, timeout=60)
     plan = rules.plan_cancellation
     passed_the_guard: list[int] = []
 

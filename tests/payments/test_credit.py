@@ -253,7 +253,9 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=steps)
 def test_no_sequence_of_movements_gets_past_the_bounds(grant, owner, steps):
     account, run = grant("20", until=5), uuid.uuid4().hex

@@ -77,7 +77,9 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(payments=st.lists(amounts, min_size=1, max_size=3), steps=steps)
 def test_no_sequence_of_requests_gets_past_the_bounds(till, books, payments, steps):
     fresh = f"h{Payment.objects.count()}"

@@ -255,7 +255,7 @@ def test_without_the_lock_the_race_shows(till, monkeypatch):
 
     def unlocked(reference):
         rows = list(Payment.objects.filter(reference=reference).order_by("pk"))
-        together.wait(timeout=10)
+        together.wait(timeout=60)
         return rows
 
     monkeypatch.setattr("payments.services.asking.locked", unlocked)

@@ -40,7 +40,7 @@ class Program:
         for line in self.process.stdout:
             self.output += line
 
-    def says(self, pattern: str, seconds: float = 60) -> re.Match[str]:
+    def says(self, pattern: str, seconds: float = 200) -> re.Match[str]:
         """Wait until the output has the pattern; an end before that is a failure."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -52,11 +52,11 @@ class Program:
             time.sleep(0.1)
         raise AssertionError(f"did not say {pattern!r} in {seconds} s:\n{self.output}")
 
-    def stop(self, with_signal: signal.Signals = signal.SIGTERM, seconds: float = 40) -> int:
+    def stop(self, with_signal: signal.Signals = signal.SIGTERM, seconds: float = 100) -> int:
         self.process.send_signal(with_signal)
         return self.ends(seconds)
 
-    def ends(self, seconds: float = 60) -> int:
+    def ends(self, seconds: float = 200) -> int:
         code = self.process.wait(seconds)
         self.reader.join(5)
         return code
@@ -87,7 +87,7 @@ def answer(url: str) -> tuple[int, str]:
         return 0, ""
 
 
-def wait_for(url: str, program: Program, seconds: float = 60) -> None:
+def wait_for(url: str, program: Program, seconds: float = 200) -> None:
     deadline = time.monotonic() + seconds
     while answer(url)[0] != 200:
         assert program.process.poll() is None, f"ended with {program.process.returncode}:\n{program.output}"

@@ -35,7 +35,7 @@ def script() -> ModuleType:
 def said(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(RUN), *arguments]
     return subprocess.run(
-        command, env=clean_environment(**environment), capture_output=True, text=True, timeout=60, check=False
+        command, env=clean_environment(**environment), capture_output=True, text=True, timeout=240, check=False
     )
 
 

@@ -25,7 +25,7 @@ from checkout import services as checkout
 from checkout.models import Cart, Discount, PaymentMethod, ShippingMethod
 from inventory import services as inventory
 from inventory.models import Location, Product
-from orders.models import CancellationReason, CancellationRequest, Hold, Order, OrderNote
+from orders.models import ApprovalPolicy, CancellationReason, CancellationRequest, CancelRule, Hold, Order, OrderNote
 from orders.processing import get_event_handler, pay_now
 from orders.processing.requesting import Wish
 from payments.models import CreditAccount, DemoGatewayFault
@@ -198,6 +198,8 @@ SCENES = [
     Scene("approved-2", GRETE, (("POT-2L", 1), ("TEA-SENCHA", 2)), "standard", "card-now", 26, ("approve",)),
     Scene("points", ANNA, (("TEA-SENCHA", 3),), "standard", "card-now", 23, ("approve",), points="5.00"),
     Scene("asked-1", ANNA, (("TOWEL-2", 1), ("MUG-RED", 2)), "standard", "card", 28, (*PAID, "ask_to_cancel")),
+    Scene("approval", GRETE, (("GRINDER", 1),), "express", "card", 14, (*PAID, "ask_approval")),
+    Scene("undoable", ANNA, (("LAMP", 1),), "standard", "card-now", 0, ("approve", "cancel_undoable")),
     Scene("preparing-1", GRETE, (("TEA-MINT", 5), ("HONEY", 1)), "standard", "card", 30, PAID),
     Scene("preparing-2", ANNA, (("CHAIR", 2),), "express", "card-now", 33, ("approve", "prepare", "hold_address")),
     Scene("partly", ANNA, (("MUG-BLUE", 2), ("CHAIR", 1)), "standard", "card", 40, (*PAID, "ship_first")),
@@ -249,6 +251,7 @@ class Story:
         manager = people["manager" if order.store.code == BERLIN else "manager-london"]
         self.manager = get_event_handler(Actor.staff(manager), as_of=as_of)
         self.service = get_event_handler(Actor.staff(people["service"]), as_of=as_of)
+        self.fulfilment = get_event_handler(Actor.staff(people["fulfilment"]), as_of=as_of)
         buyer = Actor.customer(order.customer) if order.customer else Actor.guest(order.email)
         self.buyer = get_event_handler(buyer, as_of=as_of)
 
@@ -342,11 +345,19 @@ class Story:
         self.buyer.cancel(number=self.number, reason="better_price")
 
     def cancel_by_staff(self) -> None:
+        self.manager.cancel(number=self.number, reason="out_of_stock", undoable=False)
+
+    def cancel_undoable(self) -> None:
         self.manager.cancel(number=self.number, reason="out_of_stock")
+
+    def ask_approval(self) -> None:
+        words = "The last one on the shelf has a cracked housing; the next delivery is in three weeks."
+        self.fulfilment.submit_cancellation(number=self.number, reason="quality_issues", justification=words)
 
     def cancel_first(self) -> None:
         line = self._lines()[0]
-        self.manager.cancel(number=self.number, lines={line.pk: line.quantity}, reason="inventory_discrepancy")
+        lines = {line.pk: line.quantity}
+        self.manager.cancel(number=self.number, lines=lines, reason="inventory_discrepancy", undoable=False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -394,6 +405,7 @@ def _load(now: datetime) -> int:
     """Make what is not there yet. Returns how many orders were made."""
     stores = {code: _made(Store, code, fields) for code, fields in STORES.items()}
     people = _people(stores)
+    _policies(stores)
     _methods(stores)
     _stock(stores, now)
     _credit(people, now)
@@ -428,6 +440,15 @@ def _people(stores: dict[str, Store]) -> dict[str, User]:
             checkout.save_address(customer=user, data=data, as_of=timezone.now())
         people[email] = user
     return people
+
+
+def _policies(stores: dict[str, Store]) -> None:
+    """Ten minutes to undo what staff cancel in Berlin, and somebody else's agreement from 500 euros on."""
+    direct = ["payment_waiting", "confirmation_waiting", "approved"]
+    fields = {"direct_statuses": direct, "undo_minutes": 10}
+    _rule, is_new = CancelRule.objects.get_or_create(store=stores[BERLIN], channel="", defaults=fields)
+    if is_new:
+        ApprovalPolicy.objects.filter(name="High value").update(is_active=True)
 
 
 def _methods(stores: dict[str, Store]) -> None:
