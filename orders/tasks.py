@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from orders.models import Cancellation, Order
 from orders.processing import get_event_handler
-from orders.processing.approving import DUE, QUEUED, placed_by, promise_queued
+from orders.processing.approving import DUE
 from orders.processing.bulkwork import CANCEL, TELL
 from orders.processing.cancelling import FINISH, unpaid_before
 from orders.processing.documents import ISSUE, MAKE_PDF
@@ -18,6 +18,7 @@ from orders.processing.figures import count_cancellations
 from orders.processing.placement import PAYMENT_CHANGED
 from orders.processing.printing import keep_pdf
 from orders.processing.recurring import PLACE, promise_due
+from orders.processing.submitting import QUEUED, placed_by, promise_queued
 from shop import jobs, maintenance
 from shop.actors import Actor
 from shop.errors import Refused

@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 
 from inventory.models import StockAlert
 from orders.models import CancellationRequest, Hold, Order, Status
-from orders.processing.approving import decidable
+from orders.processing.approvers import decidable
 from shop import jobs
 from shop.actors import Actor
 from shop.errors import Words

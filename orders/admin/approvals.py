@@ -25,7 +25,7 @@ from orders.admin.plans import PlanView
 from orders.admin.timeline import Names, TimelineEntry, timeline
 from orders.models import Approval, ApprovalLevel, BulkItem, BulkRun, Cancellation, JournalEntry, Order
 from orders.processing import get_event_handler
-from orders.processing.approving import decidable, full_name
+from orders.processing.approvers import decidable, full_name
 from orders.processing.cancelling import choices_of
 from shop.actors import Actor
 from shop.errors import Refused, Words

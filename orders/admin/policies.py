@@ -30,7 +30,7 @@ from orders.models import (
     Status,
     status_label,
 )
-from orders.processing.approving import full_name
+from orders.processing.approvers import full_name
 from orders.processing.rehearsal import rehearse
 from shop.actors import Actor
 from shop.errors import Words

@@ -1,18 +1,13 @@
-"""Cancellations that cannot happen at once: somebody has to agree first, or maintenance has to end."""
+"""Cancellations that somebody else has to agree to: asked for, decided, reminded, escalated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import Permission
-from django.db.models import Max, Q, QuerySet, Subquery
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _now
@@ -20,21 +15,19 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import services as notifications
 from orders import rules
-from orders.models import Absence, Approval, ApprovalLevel, Cancellation, CancellationReason, CancellationRequest, Order
-from orders.processing.base import CauseReused
-from orders.processing.cancelling import Choices, Contact, choices_of
+from orders.models import Approval, Cancellation
+from orders.processing.approvers import StandIn, approvers, full_name, stood_in_for
+from orders.processing.cancelling import Choices, choices_of
 from orders.processing.decision import Decision
 from orders.processing.requesting import Requesting
-from shop import jobs, maintenance
-from shop.actors import ALL_STORES, Actor
+from shop import jobs
+from shop.actors import Actor
 from shop.errors import Invalid, NotFound, Refused
 from shop.models import User
 from shop.money import shown
 from shop.together import atomic
 
-DECIDE = "orders.decide_approval"
 DUE = "orders.approval_due"
-QUEUED = "orders.cancel_queued"
 
 
 class AlreadyWaiting(Refused):
@@ -62,79 +55,8 @@ class NoSuchApproval(NotFound):
     message = _("There is no such approval.")
 
 
-@dataclass(frozen=True, slots=True)
-class StandIn:
-    """Somebody who is away: the level and the stores (None: all) that another decides for in their place."""
-
-    user: User
-    level: int
-    stores: frozenset[int] | None
-
-    def may_decide(self, approval: Approval) -> bool:
-        """As the one who is away might: never their own request, and only in their own stores."""
-        here = self.stores is None or approval.store_id in self.stores
-        return here and self.level >= approval.level and self.user.pk != approval.requested_by_id
-
-    @property
-    def rows(self) -> Q:
-        """The same, for many."""
-        here = Q() if self.stores is None else Q(store__in=self.stores)
-        return here & Q(level__lte=self.level) & ~Q(requested_by=self.user)
-
-
 class Approving(Requesting):
     _stand_ins: list[StandIn] | None = None
-
-    # --- one door for whoever wants an order cancelled ------------------------------------------------------------
-
-    def submit_cancellation(
-        self,
-        *,
-        number: str,
-        lines: rules.Lines | None = None,
-        reason: str | int | CancellationReason | None = None,
-        note: str = "",
-        restock: bool = True,
-        refund: bool = True,
-        notify: bool = True,
-        ends_series: bool = False,
-        contact: Contact = Contact(),  # noqa: B008 - frozen
-        plan: rules.Plan | None = None,
-        cause: str | None = None,
-        version: int | None = None,
-        justification: str = "",
-    ) -> Cancellation:
-        """This will cancel, or ask for approval, or queue it during maintenance; the answer's status tells which.
-
-        justification  for approvers; without it, ApprovalNeeded is raised where somebody has to agree
-        The rest as in `cancel`. Raises Refused.
-        """
-        if cause and (before := Cancellation.objects.filter(cause=cause).select_related("event").first()):
-            # The same wish again: it is answered by what has become of it.
-            if before.order_id != self.order_of(number).pk:
-                raise CauseReused(params={"cause": cause})
-            return before
-        choices: dict[str, Any] = {
-            "lines": lines,
-            "reason": reason,
-            "note": note,
-            "restock": restock,
-            "refund": refund,
-            "notify": notify,
-            "ends_series": ends_series,
-            "contact": contact,
-        }
-        if maintenance.current() is not None:
-            return self._queue(number=number, plan=plan, cause=cause, version=version, note_to=justification, **choices)
-        try:
-            event = self.cancel(number=number, plan=plan, cause=cause, version=version, **choices)
-        except rules.ApprovalNeeded:
-            if not justification.strip():
-                raise
-            return self._ask(
-                number=number, plan=plan, cause=cause, version=version, justification=justification, **choices
-            )
-        return Cancellation.objects.select_related("event").get(event=event)
 
     # --- asked for ------------------------------------------------------------------------------------------------
 
@@ -443,129 +365,6 @@ class Approving(Requesting):
         self._look_again(approval)
         self._tell_staff(approval, "approval_reminder", self._people(approval), lambda: self.told_of(approval))
 
-    # --- maintenance ----------------------------------------------------------------------------------------------
-
-    def _queue(
-        self,
-        *,
-        number: str,
-        plan: rules.Plan | None,
-        cause: str | None,
-        version: int | None,
-        note_to: str,
-        **chosen: Any,
-    ) -> Cancellation:
-        """Record a cancellation that is asked for during maintenance, to be worked off afterwards."""
-        with self.decide(number, "queue_cancellation", version=version, note=chosen["note"]) as d:
-            row, _plan = self._wish(d, Cancellation.Status.QUEUED, plan=plan, cause=cause, **chosen)
-            row.outcome = note_to
-            row.save(update_fields=["outcome"])
-        return row
-
-    def cancel_queued(self, *, cancellation: str) -> Cancellation:
-        """This will do what was asked for during maintenance, with the rights of the one who asked, as it was shown.
-
-        Called by a worker. Raises Refused where something else would happen by now, or it is no longer possible: its
-        job then waits for a person.
-        """
-        row = Cancellation.objects.select_related("order__store", "reason", "requested_by").get(uuid=cancellation)
-        number = row.order.number or ""
-        with self.decide(number, "cancel", note=row.note) as d:
-            row = (
-                Cancellation.objects.select_for_update(no_key=True, of=("self",))
-                .select_related("reason")
-                .get(pk=row.pk)
-            )
-            if row.status != Cancellation.Status.QUEUED:
-                d.only_if_changed = True
-                return row
-            row.order = d.order
-            choices = choices_of(row)
-            plan = self.planned(d.facts, choices)
-            before = rules.plan_from_json(row.plan)
-            if plan.digest != before.digest:
-                raise rules.plan_changed(before, plan)
-            if plan.approval is not None:
-                d.verb, row.status = "ask_approval", Cancellation.Status.WAITING_APPROVAL
-                row.save(update_fields=["status"])
-                self._open_approval(d, row, plan, justification=row.outcome or row.note)
-                return row
-            self.cancel(number=number, agreed=row, **self._as_arguments(choices, row.note))
-        return row
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Who
-
-
-def approvers(approval: Approval, level: ApprovalLevel, *, as_of: Any) -> list[User]:
-    """Who may decide an approval at a level now: its members in the store, or whom they named while they are away."""
-    absences = Absence.objects.filter(starts_at__lte=as_of, ends_at__gt=as_of)
-    away = dict(absences.values_list("user", "delegate"))
-    # Nor does anybody decide it in the place of the one who asked.
-    members = staff_of(level.group_id, approval.store_id).exclude(pk=approval.requested_by_id)
-    people = {member.pk: member for member in members}
-    instead = {away[pk] for pk in people.keys() & away.keys()} - away.keys() - {None, approval.requested_by_id}
-    there = {pk: person for pk, person in people.items() if pk not in away}
-    if instead:
-        there |= {person.pk: person for person in working_in(approval.store_id).filter(pk__in=instead)}
-    return list(there.values())
-
-
-def staff_of(group_id: int, store_id: int | None) -> QuerySet[User]:
-    """Active staff of a group who work in a store."""
-    return working_in(store_id).filter(groups=group_id).order_by("pk").distinct()
-
-
-def working_in(store_id: int | None) -> QuerySet[User]:
-    """Active staff who work in a store; None: who work in all."""
-    label, _dot, codename = ALL_STORES.partition(".")
-    everywhere = Permission.objects.filter(content_type__app_label=label, codename=codename)
-    here = Q(is_superuser=True) | Q(groups__permissions__in=everywhere) | Q(user_permissions__in=everywhere)
-    if store_id is not None:
-        here |= Q(stores=store_id)
-    return User.objects.filter(is_active=True, is_staff=True, pk__in=User.objects.filter(here).values("pk"))
-
-
-def stood_in_for(actor: Actor, *, as_of: datetime) -> list[StandIn]:
-    """Those who are away and named the actor, each with the highest level they approve at."""
-    if actor.user is None:
-        return []
-    absences = Absence.objects.filter(delegate=actor.user, starts_at__lte=as_of, ends_at__gt=as_of)
-    away = {absence.user_id: absence.user for absence in absences.select_related("user")}
-    if not away:
-        return []
-    highest: dict[int, int] = {}
-    for level, pk in ApprovalLevel.objects.filter(group__user__in=away).values_list("level", "group__user"):
-        highest[pk] = max(level, highest.get(pk, 0))
-    found = []
-    for pk, level in highest.items():
-        if away[pk].is_active and away[pk].is_staff:
-            absent = Actor.staff(away[pk])
-            if absent.may(DECIDE):
-                found.append(StandIn(away[pk], level, absent.stores))
-    return found
-
-
-def decidable(actor: Actor, *, as_of: datetime) -> QuerySet[Approval]:
-    """This will find the open approvals that somebody may decide: what `rules.decide_approval` allows, in one query."""
-    if actor.user is None:
-        return Approval.objects.none()
-    which = [x.rows for x in stood_in_for(actor, as_of=as_of)]
-    if actor.may(DECIDE):
-        levels = ApprovalLevel.objects.all()
-        if not actor.user.is_superuser:
-            levels = levels.filter(group__user=actor.user)
-        which.append(Q(level__lte=Subquery(levels.order_by("-level").values("level")[:1])))
-    if not which:
-        return Approval.objects.none()
-    rows = Approval.objects.filter(reduce(or_, which), status=Approval.Status.OPEN).exclude(requested_by=actor.user)
-    return rows if actor.stores is None else rows.filter(store__in=actor.stores)
-
-
-def full_name(user: User) -> str:
-    return user.get_full_name() or user.get_username()
-
 
 def order_number(approval: Approval) -> str:
     return (approval.cancellation.order.number or "") if approval.cancellation else ""
@@ -614,33 +413,3 @@ def locked_approval(uuid: str) -> Approval:
 def close_looks(approval: Approval) -> None:
     """The reminders and escalations that are still promised, and what of them waits in the inbox."""
     jobs.call_off(prefix=f"{DUE}:{approval.uuid}:", note=str(approval.get_status_display()))
-
-
-def placed_by(row: Cancellation) -> Actor:
-    """The one who asked, with the rights they have by now. Raises NotAllowed."""
-    if row.requested_by is None:
-        return Actor.system(row.requested_by_name) if row.actor_kind == "system" else Actor.guest(row.order.email)
-    return Actor.of_user(row.requested_by)
-
-
-def promise_queued() -> None:
-    """This will promise to do what was asked for during maintenance, oldest first, once for each."""
-    queued = Cancellation.objects.filter(status=Cancellation.Status.QUEUED).select_related("order").order_by("pk")
-    asked = Order.objects.filter(cancellation_requests__status=CancellationRequest.Status.WAITING)
-    latest = asked.annotate(latest=Max("cancellation_requests")).order_by("latest")
-    jobs.enqueue_many(
-        [
-            jobs.Promise(
-                QUEUED,
-                f"{QUEUED}:{row.uuid}",
-                {"cancellation": str(row.uuid)},
-                row.order.number or "",
-                row.order.store_id,
-            )
-            for row in queued[:500]
-        ]
-        + [
-            jobs.Promise(QUEUED, f"{QUEUED}:requests:{row.latest}", {"order": row.pk}, row.number or "", row.store_id)
-            for row in latest[:500]
-        ]
-    )

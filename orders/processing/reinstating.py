@@ -11,11 +11,11 @@ from django.utils.translation import gettext_lazy as _
 from inventory import services as inventory
 from orders import rules
 from orders.models import Cancellation, Facts, Order, ShippingEvent, Status
-from orders.processing.approving import Approving
 from orders.processing.cancelling import finish_key, pending_of
 from orders.processing.decision import Decision
 from orders.processing.requesting import open_request_lines
 from orders.processing.returning import StockRecordGone
+from orders.processing.submitting import Submitting
 from shop import jobs
 from shop.errors import Refused
 from shop.money import ZERO, rounded
@@ -26,7 +26,7 @@ class CannotUndo(Refused):
     message = _("The order was “%(status)s” before; there is no way back to that.")
 
 
-class Reinstating(Approving):
+class Reinstating(Submitting):
     def actions(self, *, number: str) -> tuple[Order, list[rules.Possible]]:
         """This will list every action on an order, allowed or not, why, until when, and up to how many units.
 

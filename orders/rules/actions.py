@@ -13,6 +13,7 @@ from orders.models import Facts, OrderLine
 from orders.rules import guards
 from orders.rules.customers import Policy, verdict
 from orders.rules.documents import issue_invoice
+from orders.rules.recurring import repeat
 from shop.actors import Actor
 from shop.errors import Refused, Words
 
@@ -49,6 +50,16 @@ def _each(units: Callable[[OrderLine], int]) -> Units:
     return lambda facts: units
 
 
+def _repeat(facts: Facts, actor: Actor) -> Refused | None:
+    left = any(line.quantity > line.cancelled for line in facts.lines)
+    words = _("All of this order was cancelled: there is nothing to repeat.")
+    return guards.first(
+        guards.permitted(facts, actor, "orders.manage_recurring"),
+        repeat(facts.order),
+        None if left else guards.NothingToDo(words, code="nothing_left"),
+    )
+
+
 # name (as in the addresses of the desk's pages) → label, guard, how many units of a line
 STAFF: dict[str, tuple[Words, Guard, Units | None]] = {
     "approve": (_("Approve"), guards.approve, None),
@@ -69,6 +80,7 @@ STAFF: dict[str, tuple[Words, Guard, Units | None]] = {
     "hold": (_("Hold"), guards.place_hold, None),
     "release-hold": (_("Release hold"), guards.release_hold, None),
     "change-address": (_("Change address"), guards.change_address, None),
+    "repeat": (_("Repeat this order"), _repeat, None),
     "note": (_("Write a note"), guards.write_note, None),
 }
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from orders.models import Absence, Approval, ApprovalLevel, Cancellation, CancelRule, Order, Status
 from orders.processing import EventHandler, get_event_handler
-from orders.processing.approving import decidable
+from orders.processing.approvers import decidable
 from shop.actors import Actor
 from shop.models import Job, Store, User
 from tests import factories

@@ -188,7 +188,7 @@ def test_a_plan_names_every_effect_and_writes_nothing(manager: User, store: Stor
     assert (plan["approval"], plan["undo_minutes"]) == (None, 0)
     (message,) = plan["messages"]
     assert message["to"] == order.email
-    assert order.number in message["text"]
+    assert "Part of your order has been cancelled" in message["text"]
     cancel(manager, order, plan=answer.json()["token"])
     work()
     sent = Message.objects.get(reference=order.number, event="order_partly_cancelled")
@@ -265,13 +265,13 @@ def test_customer_service_cancels_what_customers_asked_for(staff: Callable[..., 
 
 def test_who_may_not_is_refused_and_nothing_happens(staff: Callable[..., User], store: Store, customer: User) -> None:
     order = factories.place_order(store=store, customer=customer)
-    elsewhere = staff("Store Manager", factories.StoreFactory())
-    before = world(order)
-    for user, expected in (
+    people = (
         (staff(None, store), (403, "not_allowed")),
-        (elsewhere, (404, "order_not_found")),
+        (staff("Store Manager", factories.StoreFactory()), (404, "order_not_found")),
         (customer, (403, "permission_denied")),
-    ):
+    )
+    before = world(order)
+    for user, expected in people:
         told = answer_of(cancel(user, order, reason="out_of_stock"))
         assert (told.status, told.code) == expected
     assert answer_of(Browser().post(f"/api/v1/orders/{order.number}/cancel/", {})).status == 401
@@ -332,13 +332,14 @@ def test_nobody_decides_what_they_asked_for_themselves_or_is_not_theirs(
     asked: Approval, packer: User, staff: Callable[..., User], store: Store, customer: User
 ) -> None:
     order = asked.cancellation.order
-    before = world(order)
-    for user, expected in (
+    people = (
         (packer, (403, "own_approval")),
         (staff("Fulfilment", store), (403, "not_an_approver")),
         (staff("Store Manager", factories.StoreFactory()), (404, "approval_not_found")),
         (customer, (403, "permission_denied")),
-    ):
+    )
+    before = world(order)
+    for user, expected in people:
         for answer in ("approve", "reject"):
             told = answer_of(decide(user, asked, answer, note="Please"))
             assert (told.status, told.code) == expected

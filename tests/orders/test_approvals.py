@@ -171,9 +171,7 @@ def test_a_reason_may_need_approval_whatever_the_policies_say(packer: User, mana
     assert (no.value.code, facts_of(order)) == ("approval_needed", before)
 
 
-def test_what_one_person_cancelled_counts_until_midnight_at_the_desk(
-    settings: Any, packer: User, store: Store
-) -> None:
+def test_what_one_person_cancelled_counts_until_midnight_at_the_desk(settings: Any, packer: User, store: Store) -> None:
     settings.TIME_ZONE = "Pacific/Auckland"
     timezone.get_default_timezone.cache_clear()
     try:

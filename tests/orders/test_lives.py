@@ -145,7 +145,7 @@ def test_partial_cancellations_give_back_exactly_what_was_paid(cart: dict[str, A
 NOT_IN_THE_BOOKS = {
     "payments.Transaction.round": "how often a gateway was asked anew",
     "payments.Attempt.number": "which try it was",
-    "payments.DemoGatewayCharge": "the gateway that plays the bank",
+    "payments.DemoGatewayEntry": "the gateway that plays the bank",
     "payments.DemoGatewayFault": "the gateway that plays the bank",
     "inventory.StockRecord.low_stock_threshold": "a setting: when to warn",
     "inventory.StockAlert": "a warning",

@@ -89,9 +89,7 @@ def one_by_one(order: Order) -> list[int]:
     cents=st.integers(0, 100_000),
     parts=st.lists(st.integers(1, 4), min_size=1, max_size=8),
 )
-def test_however_a_line_is_taken_apart_its_pieces_are_what_it_cost(
-    currency: str, cents: int, parts: list[int]
-) -> None:
+def test_however_a_line_is_taken_apart_its_pieces_are_what_it_cost(currency: str, cents: int, parts: list[int]) -> None:
     total, quantity, taken = cents * quantum(currency), sum(parts), 0
     pieces = []
     for count in parts:

@@ -164,9 +164,7 @@ def test_a_cent_that_rounding_moves_is_paid_again_too(system: EventHandler, work
     seed=st.integers(0, 999),
     steps=st.lists(st.tuples(st.booleans(), st.integers(1, 3)), min_size=2, max_size=6),
 )
-def test_what_has_to_be_paid_again_is_what_was_refunded(
-    cart: Cart, seed: int, steps: list[tuple[bool, int]]
-) -> None:
+def test_what_has_to_be_paid_again_is_what_was_refunded(cart: Cart, seed: int, steps: list[tuple[bool, int]]) -> None:
     with undone():
         order, chance = cart.place(until="paid"), Random(seed)
         number, gone, here = order.number or "", list[int](), one_by_one(order)
@@ -217,9 +215,7 @@ def _pay_and_ship(order: Order) -> None:
     jobs.drain(seconds=60)
 
 
-def test_money_that_was_kept_pays_for_the_units_that_come_back(
-    system: EventHandler, work: Work, books: Books
-) -> None:
+def test_money_that_was_kept_pays_for_the_units_that_come_back(system: EventHandler, work: Work, books: Books) -> None:
     order = factories.place_order([("10.00", 3)], until="paid")
     system.cancel(number=order.number or "", refund=False)
     work()

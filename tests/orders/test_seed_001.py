@@ -22,7 +22,7 @@ from shop.actors import Actor
 from shop.models import Job, Store, User
 from tests import factories
 from tests.orders.storefront import Browser, facts_of
-from tests.orders.test_admin_actions import fill, text
+from tests.orders.test_admin_actions import fill, filled_in, text, url
 
 Staff = Callable[..., User]
 Work = Callable[[], int]
@@ -45,16 +45,15 @@ def by_admin(user: User, order: Order, *, lines: dict[int, int] | None = None, *
     fields["justification"] = chosen.get("justification", "")
     for name, value in chosen.get("contact", {}).items():
         fields[f"contact_{name}"] = value
-    if lines:
+    page = client.get(url(order, "cancel"))
+    if page.status_code != 200 or b'name="reason"' not in page.content:
+        # Without a form, somebody may still send one.
+        return bool(client.post(url(order, "cancel"), {**fields, "step": "confirm"}).status_code == 302)
+    if lines and b'name="units_' in page.content:  # with one unit left there is nothing to choose
         fields |= {"scope": "some", "step": "preview", **{f"units_{pk}": str(n) for pk, n in lines.items()}}
-    page = client.get(f"/admin/orders/order/{order.pk}/do/cancel/")
-    if page.status_code != 200:
-        return False
     answer = fill(client, order, "cancel", **fields)
     if lines and answer.status_code == 200:
         # The changed choice is shown before it can be confirmed.
-        from tests.orders.test_admin_actions import filled_in, url
-
         answer = client.post(url(order, "cancel"), {**filled_in(answer), "step": "confirm"})
     return bool(answer.status_code == 302)
 
@@ -149,7 +148,6 @@ def test_standard_the_journal_has_who_when_why_what_was_shown_and_what_was_done(
     assert (entry.before["status"], entry.after["status"]) == (Status.PREPARING, Status.CANCELLED)
     assert (entry.before["lines"][line]["cancelled"], entry.after["lines"][line]["cancelled"]) == (0, 3)
     assert Cancellation.objects.get(order=order).plan["refund"] == str(plan.refund)
-    JournalEntry.objects.filter(pk=entry.pk)
     for deed in ("delete", "update"):
         with pytest.raises(Exception, match=r"(?i)append|never|journal|change"):
             entry.delete() if deed == "delete" else entry.save()
@@ -238,9 +236,7 @@ def decide(door: str, user: User, approval: Approval, *, agrees: bool) -> None:
     client.force_login(user)
     assert approval.cancellation is not None
     version = Order.objects.values_list("version", flat=True).get(pk=approval.cancellation.order_id)
-    client.post(
-        f"/admin/orders/approval/{approval.pk}/do/{name}/", {"note": "Looked at it", "version": str(version)}
-    )
+    client.post(f"/admin/orders/approval/{approval.pk}/do/{name}/", {"note": "Looked at it", "version": str(version)})
 
 
 # ---------------------------------------------------------------------------------------------------------------------

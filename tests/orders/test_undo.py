@@ -464,7 +464,7 @@ def test_without_the_lock_both_would_get_in(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.kill
 def test_a_worker_killed_while_it_completes_a_cancellation_leaves_it_whole(books: Books) -> None:
-    order, row, user = pending()
+    order, row, _user = pending()
     late = timezone.now() + WINDOW
     connections.close_all()
 

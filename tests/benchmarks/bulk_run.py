@@ -1,0 +1,419 @@
+"""Orders cancelled one by one in a loop, by a bulk run in workers, and with workers killed on the way: run it by hand.
+
+    DATABASE_URL=postgres://… python tests/benchmarks/bulk_run.py --orders 1000 --workers 2 --kills 2
+
+The orders are placed once, by several processes, into a database beside the named one; every way of cancelling them
+works on a copy of that, made from it as a template, so that all begin with the same rows. The workers are real
+processes, `manage.py drain_jobs --forever`. After each way all jobs are done and the books are verified: each order
+cancelled once, its customer told once, its money sent back once. Compare the ratio, not the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+ROOT = Path(__file__).resolve().parents[2]
+# For what hangs, not for what is slow.
+PATIENCE_SECONDS = 1800
+PART, FINISHED = "orders.bulk_cancel", "finished"
+
+
+@dataclass
+class Measured:
+    """What one way of cancelling took; seconds.
+
+    begun     a person's own request: the plan, the run and its items
+    worked    from then until the last order was cancelled
+    waited    the longest of it in which no part was finished: with killed workers, their leases
+    followed  from then until the last refund, message and return to stock was done
+    load      of the machine, when it ended
+    """
+
+    orders: int
+    worked: float
+    begun: float = 0.0
+    waited: float = 0.0
+    followed: float = 0.0
+    killed: int = 0
+    load: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return self.orders / self.worked
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Databases and processes
+
+
+def address_of(address: str, name: str) -> str:
+    """The address of another database of the same server."""
+    return urlunsplit(urlsplit(address)._replace(path=f"/{name}"))
+
+
+def asked(address: str, query: str, *args: Any) -> list[Any]:
+    with psycopg.connect(address, autocommit=True) as connection:
+        return connection.execute(query.encode(), args).fetchall()
+
+
+def create(address: str, name: str, *, template: str = "template1") -> str:
+    """Make a database anew, as a copy of another; returns its address."""
+    drop(address, name)
+    with psycopg.connect(address, autocommit=True) as connection:
+        words = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(words.format(sql.Identifier(name), sql.Identifier(template)))
+    return address_of(address, name)
+
+
+def drop(address: str, name: str) -> None:
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def process(address: str, *command: str, name: str = "bench", **more: Any) -> subprocess.Popen[str]:
+    """Start a program of the desk on a database; the database knows its connection by `name`."""
+    environment = {**os.environ, "DEMO": "yes", "DATABASE_URL": address, "PGAPPNAME": name}
+    return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, text=True, **more)
+
+
+def answer(address: str, *command: str) -> str:
+    """What a program says; raises RuntimeError with its words where it failed."""
+    program = process(address, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    said, complaint = program.communicate(timeout=PATIENCE_SECONDS)
+    if program.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {said}{complaint}")
+    return said.strip()
+
+
+def inside(address: str, verb: str, *args: Any) -> str:
+    """What one of the functions under "Inside the desk" says."""
+    return answer(address, __file__, "--inside", verb, *map(str, args))
+
+
+@contextmanager
+def workers(address: str, count: int) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Workers by the name of their connection, ready for work; all have ended afterwards."""
+    running: dict[str, subprocess.Popen[str]] = {}
+    try:
+        for _n in range(count):
+            another_worker(address, running)
+        until(lambda: len(asked(address, "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'w%%'")) >= count)
+        yield running
+    finally:
+        for program in running.values():
+            program.terminate()
+        for program in running.values():
+            program.wait(timeout=60)
+
+
+def another_worker(address: str, running: dict[str, subprocess.Popen[str]]) -> None:
+    name = f"worker{time.monotonic_ns()}"
+    running[name] = process(address, "manage.py", "drain_jobs", "--forever", name=name, stderr=subprocess.DEVNULL)
+
+
+def until(condition: Any, *, pause: float = 0.02) -> None:
+    stop = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > stop:
+            raise TimeoutError("It takes too long; look at the jobs of the database.")
+        time.sleep(pause)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The ways to cancel
+
+
+def placed(address: str, name: str, orders: int, *, processes: int = 3) -> str:
+    """Place the orders in a database of that name, and do all their jobs; returns its address."""
+    there = create(address, name)
+    inside(there, "prepare")
+    at = [orders * n // processes for n in range(processes + 1)]
+    sellers = [
+        process(there, __file__, "--inside", "place", str(first), str(last))
+        for first, last in zip(at, at[1:], strict=False)
+    ]
+    if any([seller.wait(timeout=PATIENCE_SECONDS) for seller in sellers]):
+        raise RuntimeError("Not all orders could be placed.")
+    inside(there, "drain")
+    return there
+
+
+def in_a_loop(address: str, template: str, *, orders: int, check: bool = True) -> Measured:
+    name = f"{template}_loop"
+    there = create(address, name, template=template)
+    found = Measured(orders=orders, worked=float(inside(there, "loop", orders)), load=os.getloadavg()[0])
+    if check:
+        with workers(there, 2):
+            found.followed = all_done(there)
+        found.faults = inside(there, "faults", orders).splitlines()
+    drop(address, name)
+    return found
+
+
+def in_workers(
+    address: str, template: str, *, orders: int, count: int = 2, kills: int = 0, check: bool = True
+) -> Measured:
+    name = f"{template}_run"
+    there = create(address, name, template=template)
+    with workers(there, count) as running:
+        run, begun = inside(there, "begin").split()
+        start = time.monotonic()
+        found = Measured(orders=orders, worked=0.0, begun=float(begun))
+        with psycopg.connect(there, autocommit=True) as connection:
+
+            def is_over() -> bool:
+                row = connection.execute("SELECT status FROM orders_bulkrun WHERE id = %s", [run]).fetchone()
+                return row is not None and row[0] == FINISHED
+
+            while found.killed < kills and not is_over():
+                found.killed += killed_inside_a_part(connection, there, running)
+            until(is_over)
+        found.worked, found.load = time.monotonic() - start, os.getloadavg()[0]
+        found.waited = longest_pause(there)
+        if check:
+            found.followed = all_done(there)
+    if check:
+        found.faults = inside(there, "faults", orders).splitlines()
+    if found.killed < kills:
+        found.faults.append(f"only {found.killed} of {kills} workers could be killed in the middle")
+    drop(address, name)
+    return found
+
+
+def killed_inside_a_part(
+    connection: psycopg.Connection[Any], address: str, running: dict[str, subprocess.Popen[str]]
+) -> bool:
+    """Kill -9 a worker at a random moment and start another; whether it was in the middle of a part's transaction."""
+    time.sleep(random.uniform(0.1, 0.8))  # noqa: S311
+    in_parts = (
+        "SELECT application_name FROM pg_stat_activity a WHERE application_name LIKE 'worker%%' AND xact_start"
+        " IS NOT NULL AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.relation = 'orders_bulkitem'"
+        "::regclass) AND datname = current_database() ORDER BY random()"
+    )
+    victim = connection.execute(in_parts).fetchone()
+    if victim is None:
+        return False
+    before = connection.execute("SELECT count(*) FROM shop_job WHERE kind = %s AND state = 'done'", [PART]).fetchone()
+    program = running.pop(victim[0])
+    program.kill()
+    program.wait(timeout=60)
+    another_worker(address, running)
+    gone = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s"
+    until(lambda: connection.execute(gone, victim).fetchone() is None)
+    # It may have committed between the look and the kill; then it lost nothing, and another has to die.
+    lost = connection.execute(
+        "SELECT count(*) FROM shop_job WHERE kind = %s AND state = 'running'", [PART]
+    ).fetchone()
+    return before is not None and lost is not None and lost[0] > len(working(connection, running))
+
+
+def working(connection: psycopg.Connection[Any], running: dict[str, subprocess.Popen[str]]) -> list[Any]:
+    """The workers that are in the middle of a part."""
+    return connection.execute(
+        "SELECT a.pid FROM pg_stat_activity a WHERE application_name = ANY(%s) AND EXISTS (SELECT FROM pg_locks l"
+        " WHERE l.pid = a.pid AND l.relation = 'orders_bulkitem'::regclass)",
+        [list(running)],
+    ).fetchall()
+
+
+def longest_pause(address: str) -> float:
+    """The longest time between two finished parts."""
+    rows = asked(address, "SELECT done_at FROM shop_job WHERE kind = %s AND done_at IS NOT NULL ORDER BY 1", PART)
+    pauses = [(later[0] - earlier[0]).total_seconds() for earlier, later in zip(rows, rows[1:], strict=False)]
+    return max(pauses, default=0.0)
+
+
+def all_done(address: str) -> float:
+    """Wait until no job is due or running; returns the seconds."""
+    start = time.monotonic()
+    due = "SELECT 1 FROM shop_job WHERE (state = 'waiting' AND run_at <= now()) OR state = 'running' LIMIT 1"
+    with psycopg.connect(address, autocommit=True) as connection:
+        until(lambda: connection.execute(due).fetchone() is None, pause=0.1)
+    return time.monotonic() - start
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Inside the desk: each in a process of its own, on the database of DATABASE_URL
+
+
+class Inside:
+    """What is done by the desk's own code; a subprocess calls one of these, as Django knows one database at a time."""
+
+    def prepare(self) -> None:
+        from django.core.management import call_command
+        from django.contrib.auth.models import Group
+
+        from shop.models import User
+        from tests import factories
+
+        call_command("migrate", verbosity=0)
+        store = factories.StoreFactory(code="bench")
+        for _n in range(200):
+            factories.stocked(store, units=100_000)
+        # One begins the run, the other agrees to it.
+        for name in ("beginner", "approver"):
+            user = User.objects.create(username=name, email=f"{name}@example.com", is_staff=True)
+            user.groups.add(Group.objects.get(name="Admin"))
+
+    def place(self, first: str, last: str) -> None:
+        """Orders of three lines, every second one captured; of ten orders, two are of one customer."""
+        from inventory.models import Product
+        from shop.models import Store
+        from tests import factories
+
+        store, products, chance = Store.objects.get(code="bench"), list(Product.objects.all()), random.Random(first)  # noqa: S311
+        for n in range(int(first), int(last)):
+            factories.place_order(
+                chance.sample(products, 3),
+                store=store,
+                until="paid" if n % 2 else "approved",
+                shipping="4.90",
+                email=f"customer{n - (n % 10 == 1)}@example.com",
+            )
+
+    def drain(self) -> None:
+        from shop import jobs
+
+        jobs.drain(seconds=PATIENCE_SECONDS)
+
+    def loop(self, count: str) -> None:
+        """Says the seconds; what a process does only once is done before."""
+        from orders.models import Order
+        from orders.processing import get_event_handler
+        from shop.actors import Actor
+
+        orders = Order.objects.order_by("pk").values_list("pk", "number")[: int(count)]
+        handler = get_event_handler(Actor.system())
+        handler.plan_cancellation(number=orders[0][1] or "")
+        start = time.perf_counter()
+        for pk, number in orders:
+            handler = get_event_handler(Actor.system())
+            handler.cancel(number=number or "", reason="other", note="benchmark", cause=f"loop:{pk}")
+        print(time.perf_counter() - start)
+
+    def begin(self) -> None:
+        """Says the run's id and the seconds it took to begin it."""
+        from orders.models import BulkRun, Order
+        from orders.processing import get_event_handler
+        from shop.actors import Actor
+        from shop.models import User
+
+        beginner, approver = (Actor.staff(User.objects.get(username=name)) for name in ("beginner", "approver"))
+        orders = list(Order.objects.order_by("pk").values_list("pk", "version"))
+        start = time.perf_counter()
+        run = get_event_handler(beginner).start_bulk_run(
+            orders=orders, reason="other", note="benchmark", justification="benchmark"
+        )
+        seconds = time.perf_counter() - start
+        if run.status == BulkRun.Status.WAITING_APPROVAL:
+            get_event_handler(approver).approve_bulk(approval=str(run.approval.uuid))
+        print(run.pk, seconds)
+
+    def faults(self, count: str) -> None:
+        """Says what is not as it should be: the books, and what happened more or less than once."""
+        from orders.processing.verify import verify
+
+        for words in (*verify(), *self._not_once(int(count))):
+            print(words)
+
+    def _not_once(self, count: int) -> Iterator[str]:
+        from collections import Counter
+
+        from orders.models import CommunicationEvent, Order, ShippingEvent
+        from payments.models import DemoGatewayEntry
+        from shop.models import Job
+
+        orders = set(Order.objects.order_by("pk").values_list("pk", flat=True)[:count])
+        cancelled = Counter(ShippingEvent.objects.filter(event_type__code="cancelled").values_list("order", flat=True))
+        told = Counter(
+            CommunicationEvent.objects.filter(event_type__in=["order_cancelled", "orders_cancelled"]).values_list(
+                "order", flat=True
+            )
+        )
+        for what, times in (("cancelled", cancelled), ("told", told)):
+            if set(times) != orders or set(times.values()) != {1}:
+                yield f"not each order {what} once: {len(times)} of {count}, {max(times.values(), default=0)} times"
+        if Order.objects.filter(status="cancelled").count() != count:
+            yield "not all are cancelled"
+        sent = Counter(
+            DemoGatewayEntry.objects.filter(operation__in=["refund", "void"]).values_list("payment_key", flat=True)
+        )
+        if len(sent) != count or set(sent.values()) != {1}:
+            yield f"not each money sent back once: {len(sent)}, {max(sent.values(), default=0)} times"
+        if left := Job.objects.exclude(state=Job.State.DONE).count():
+            yield f"{left} jobs are not done"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inside", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--orders", type=int, default=1000)
+    parser.add_argument("--loop", type=int, default=0, help="how many of them in the loop (all)")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="use the orders of the last time, and keep them")
+    options = parser.parse_args()
+    if options.inside:
+        sys.path.insert(0, str(ROOT))
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+        import django
+
+        django.setup()
+        getattr(Inside(), options.inside[0])(*options.inside[1:])
+        return
+    address = os.environ["DATABASE_URL"]
+    template = f"{urlsplit(address).path[1:]}_{options.orders}"
+    if not (options.keep and asked(address, "SELECT 1 FROM pg_database WHERE datname = %s", template)):
+        start = time.monotonic()
+        placed(address, template, options.orders)
+        print(f"{options.orders} orders placed in {time.monotonic() - start:.0f} s", flush=True)
+    compare(address, template, options)
+    if not options.keep:
+        drop(address, template)
+
+
+def compare(address: str, template: str, options: argparse.Namespace) -> None:
+    ratios = []
+    for n in range(options.repeat):
+        check = n == 0
+        loop = in_a_loop(address, template, orders=options.loop or options.orders, check=check)
+        say("one by one in a loop", loop, check)
+        run = in_workers(address, template, orders=options.orders, count=options.workers, check=check)
+        say(f"a bulk run in {options.workers} workers", run, check)
+        ratios.append(run.rate / loop.rate)
+        print(f"  {ratios[-1]:.1f} times faster", flush=True)
+    print(f"median of {len(ratios)}: {statistics.median(ratios):.1f} times faster")
+    if options.kills:
+        run = in_workers(
+            address, template, orders=options.orders, count=options.workers, kills=options.kills, check=True
+        )
+        say(f"a bulk run in {options.workers} workers, {run.killed} of them killed", run, True)
+
+
+def say(name: str, found: Measured, check: bool) -> None:
+    print(f"{name}: {found.orders} orders in {found.worked:.2f} s, {found.rate:.0f} a second; load {found.load:.1f}")
+    if found.begun:
+        print(f"  begun in {found.begun:.2f} s; longest pause between two parts {found.waited:.1f} s")
+    if check:
+        print(f"  then {found.followed:.1f} s for all their jobs; faults: {found.faults or 'none'}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
