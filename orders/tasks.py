@@ -12,7 +12,7 @@ from orders.models import Cancellation, Order
 from orders.processing import get_event_handler
 from orders.processing.approving import DUE
 from orders.processing.bulkwork import CANCEL, TELL
-from orders.processing.cancelling import FINISH, unpaid_before
+from orders.processing.cancelling import FINISH, StillWaits, unpaid_before
 from orders.processing.documents import ISSUE, MAKE_PDF
 from orders.processing.figures import count_cancellations
 from orders.processing.placement import PAYMENT_CHANGED
@@ -125,6 +125,11 @@ class FinishCancellation(jobs.Handler):
     def settle(self, job: Job, outcome: jobs.Outcome) -> None:
         if outcome.state == "done":
             get_event_handler(Actor.system()).finish_cancellation(cancellation=job.args["cancellation"])
+
+    def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
+        """Closed without it, what follows from the cancellation would never come. Locks nothing: the job is locked."""
+        if Cancellation.objects.filter(uuid=job.args["cancellation"], status=Cancellation.Status.PENDING).exists():
+            raise StillWaits(remedy=_("Open the order and use “Complete now”."))
 
 
 @jobs.handles(DUE)

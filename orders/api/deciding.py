@@ -19,6 +19,7 @@ from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, CodedView, errors
 from orders.api.cancelling import MAX_ID, MAX_UNITS, purpose_of
 from orders.models import Approval, Cancellation, Facts, Order, as_json
 from orders.processing import EventHandler, get_event_handler
+from orders.processing.approving import approval_of
 from orders.processing.cancelling import Choices, Contact
 from orders.processing.letters import order_context
 from payments.gateways import gateway_label
@@ -360,6 +361,7 @@ def _shown_approval(row: Approval) -> dict[str, Any]:
     return {
         "id": str(row.uuid),
         "order": row.cancellation.order.number if row.cancellation else None,
+        "bulk_run": row.bulk_run_id,
         "level": row.level,
         "because": row.policies,
         "requested_by": row.requested_by.get_full_name() or row.requested_by.get_username(),
@@ -372,9 +374,15 @@ def _shown_approval(row: Approval) -> dict[str, Any]:
 def _decide(request: Request, uuid: Any, *, approve: bool) -> Response:
     asked = AnswerSerializer(data=request.data)
     asked.is_valid(raise_exception=True)
-    handler = get_event_handler(staff_actor_of(request), as_of=timezone.now())
+    actor, data = staff_actor_of(request), {"note": "", **asked.validated_data}
+    handler = get_event_handler(actor, as_of=timezone.now())
+    if approval_of(str(uuid), actor).bulk_run_id is not None:
+        data.pop("version", None)  # of one order
+        decide_run = handler.approve_bulk if approve else handler.reject_bulk
+        run = decide_run(approval=str(uuid), **data)
+        return Response({"bulk_run": run.pk, "status": run.status, "orders": run.totals.get("orders")})
     verb = handler.approve_cancellation if approve else handler.reject_cancellation
-    return Response(shown_cancellation(verb(approval=str(uuid), **{"note": "", **asked.validated_data})))
+    return Response(shown_cancellation(verb(approval=str(uuid), **data)))
 
 
 DECIDED: dict[int, Any] = {

@@ -147,15 +147,14 @@ class Bulk(BulkWork):
         except Refused as refused:
             plan.refused.setdefault(str(refused), []).append(order.number or "")
             return False
-        worth = one.value + one.void if one.ends_order else one.value
         plan.possible += 1
         plan.units += one.unit_count
         plan.restocked += sum(line.restock for line in one.lines)
-        for sums, amount in ((plan.value, worth), (plan.refund, one.refund), (plan.void, one.void)):
+        for sums, amount in ((plan.value, one.worth), (plan.refund, one.refund), (plan.void, one.void)):
             if amount:
                 sums[order.currency] = sums.get(order.currency, ZERO) + amount
         before = self._cancelled_before(order) if self.approval_policies().counts else rules.Cancelled()
-        kinds.add(order, worth, before)
+        kinds.add(order, one.worth, before)
         return True
 
     # --- begun ----------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ CANCEL, TELL = "orders.bulk_cancel", "orders.bulk_tell"
 CHUNK = 100
 # So many customers are told in one.
 LETTERS = 100
+# Somebody looks at the trial, and resumes the run. Where nobody does, its customers hear of it all the same.
+TOLD_AFTER_TRIAL = timedelta(hours=1)
 
 
 class BulkWork(Batching, Approving):
@@ -156,6 +158,8 @@ class BulkWork(Batching, Approving):
             finish(run, as_of=self.as_of)
         elif trial and not waiting.filter(position__lte=run.try_first).exists():
             run.status = BulkRun.Status.PAUSED
+            # Resumed before that, it tells them at its end, of all their orders at once.
+            promise_telling(run, after="trial", run_at=self.as_of + TOLD_AFTER_TRIAL)
         run.save(update_fields=["status", "finished_at"])
 
     def give_up_part(self, *, run_id: int, first: int, last: int, note: str) -> None:
@@ -281,10 +285,10 @@ def _promise(
     return jobs.Promise(CANCEL, key, args, store_id=run.store_id, batch=run.uuid, run_at=run_at)
 
 
-def promise_telling(run: BulkRun, *, after: str = "") -> None:
+def promise_telling(run: BulkRun, *, after: str = "", run_at: datetime | None = None) -> None:
     """This will promise to tell the customers; after: what has come since the first promise of this round."""
     key = f"{TELL}:{run.pk}:{run.round}:{after}"
-    jobs.enqueue(TELL, key=key, args={"run": run.pk}, store_id=run.store_id, batch=run.uuid)
+    jobs.enqueue(TELL, key=key, args={"run": run.pk}, store_id=run.store_id, batch=run.uuid, run_at=run_at)
 
 
 def finish(run: BulkRun, *, as_of: datetime) -> None:

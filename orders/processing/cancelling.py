@@ -35,6 +35,11 @@ class ContactMissing(Invalid):
     message = _("Say who asked for it, how and when: this reason wants to know.")
 
 
+class StillWaits(Refused):
+    code = "cancellation_waits"
+    message = _("This cancellation is not complete: its stock, money and messages still wait.")
+
+
 class NoSuchCancellation(NotFound):
     code = "cancellation_not_found"
     message = _("There is no such cancellation.")
@@ -253,7 +258,7 @@ class Cancelling(Series, Returning, Policing):
             stage=d.order.status,
             units=plan.unit_count,
             currency=plan.currency,
-            value=plan.value + plan.void if plan.ends_order else plan.value,
+            value=plan.worth,
             ends_order=plan.ends_order,
             unusual=list(self.assess(d.facts, plan, choices.reason).unusual) if self._policies_count() else [],
             actor_kind=self.actor.kind,

@@ -75,7 +75,7 @@ class Policing(HandlerBase):
             store_id=order.store_id,
             stage=order.status,
             reason=reason,
-            value=plan.value + plan.void if plan.ends_order else plan.value,
+            value=plan.worth,
             currency=order.currency,
             before=self._cancelled_before(order) if policies.counts else rules.Cancelled(),
             orders=orders,

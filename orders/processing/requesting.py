@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext_lazy as _
@@ -40,10 +41,15 @@ class Wish:
 
 
 class Requesting(Cancelling):
+    # Requests that are being answered: not in the way of themselves, and in time if they were when they were made.
+    _answering: Sequence[CancellationRequest] = ()
+
     def customers_verdict(self, facts: Facts, *, cancel: rules.Lines, back: rules.Lines) -> rules.Verdict:
         """What becomes of a customer's wish, by the shop's policy."""
-        policy, pending = self.cancel_policy(facts.order), open_request_lines(facts.order)
-        return rules.verdict(facts, cancel=cancel, back=back, pending=pending, policy=policy, as_of=self.as_of)
+        pending = open_request_lines(facts.order) - {request.line_id for request in self._answering}
+        as_of = min((request.created_at for request in self._answering), default=self.as_of)
+        policy = self.cancel_policy(facts.order)
+        return rules.verdict(facts, cancel=cancel, back=back, pending=pending, policy=policy, as_of=as_of)
 
     def cancel_or_request(
         self, *, number: str, wishes: list[Wish], plan: rules.Plan | None = None
@@ -155,10 +161,8 @@ class Requesting(Cancelling):
                 return
             wishes = [Wish(r.line_id, r.quantity, r.cancellation_type, r.reason, r.description) for r in waiting]
             cancel, back = units_by_type(wishes)
-            policy = self.cancel_policy(d.order)
-            decided = rules.verdict(
-                d.facts, cancel=cancel, back=back, pending=frozenset(), policy=policy, as_of=waiting[0].created_at
-            )
+            self._answering = waiting
+            decided = self.customers_verdict(d.facts, cancel=cancel, back=back)
             CancellationRequest.objects.filter(pk__in=[r.pk for r in waiting]).update(status=status.OPEN)
             if decided.refusal is None and decided.is_direct:
                 self.cancel(number=d.number, lines=cancel, reason=waiting[0].reason, note=waiting[0].description)

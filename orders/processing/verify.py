@@ -392,8 +392,8 @@ class _Chunk:
 
 def _cancelled_by(plan: dict[str, Any]) -> tuple[int, str, bool, Decimal]:
     """Units, currency, whether it ends the order, and the value that a plan's cancellation has."""
-    value = Decimal(plan["value"]) + (Decimal(plan["void"]) if plan["ends_order"] else ZERO)
-    return sum(line["units"] for line in plan["lines"]), plan["currency"], plan["ends_order"], value
+    units = sum(line["units"] for line in plan["lines"])
+    return units, plan["currency"], plan["ends_order"], Decimal(plan["worth"])
 
 
 def _promised_returns(events: set[int]) -> set[int]:

@@ -56,6 +56,7 @@ class PlannedApproval:
 class Plan:
     """Everything that a cancellation, return or capture will do. Amounts are in the order's currency.
 
+    worth       what all the units cost, paid for or not: what approval policies and figures look at
     value       what the units whose money is owed back are worth
     deduction   what of it is kept (a fee) or had been given back before
     refund      what is sent back, and to which payments
@@ -73,6 +74,7 @@ class Plan:
     version: int
     currency: str
     lines: tuple[PlannedUnits, ...]
+    worth: Decimal = ZERO
     value: Decimal = ZERO
     deduction: Decimal = ZERO
     refund: Decimal = ZERO
@@ -233,11 +235,21 @@ def _with_money(
     jobs = ["orders.return_stock"] if any(line.restock for line in planned) else []
     jobs += ["payments.send"] if refund or void else []
     jobs += ["notifications.send"] if messages else []
+    units = {line.line_id: line.units for line in planned}
+    worth = sum(
+        (
+            line.price_of_next(units[line.pk], after=getattr(line, counter), currency=order.currency)
+            for line in facts.lines
+            if line.pk in units
+        ),
+        ZERO,
+    )
     return Plan(
         number=order.number or "",
         version=order.version,
         currency=order.currency,
         lines=tuple(planned),
+        worth=worth,
         value=value,
         deduction=deduction,
         refund=refund,

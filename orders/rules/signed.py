@@ -58,7 +58,7 @@ def plan_from_json(plan: Mapping[str, Any]) -> Plan:
     """The plan that `as_json(asdict(plan))` was made of."""
     lines = tuple(PlannedUnits(**{**line, "value": Decimal(line["value"])}) for line in plan["lines"])
     moneys = {name: tuple(_money(part) for part in plan[name]) for name in ("refunds", "captures")}
-    amounts = {name: Decimal(plan[name]) for name in ("value", "deduction", "refund", "void")}
+    amounts = {name: Decimal(plan[name]) for name in ("worth", "value", "deduction", "refund", "void")}
     texts = {name: tuple(plan[name]) for name in ("messages", "documents", "jobs")}
     asked = plan["approval"]
     approval = PlannedApproval(asked["level"], asked["name"], tuple(asked["because"])) if asked else None

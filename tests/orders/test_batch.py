@@ -91,6 +91,11 @@ DIFFERENT |= {"gateway_reference", "subject", "text", "html"}  # made of the abo
 IDS = {"shipping", "payment", "payment_id", "transaction", "id", "requests", "requests_answered", "cancellation"}
 
 
+def timeless(words: object) -> str:
+    """Words without the time of day: the two were done one after the other."""
+    return re.sub(r"\d\d:\d\d:\d\d", "…", str(words))
+
+
 def test_the_same_rows_as_one_by_one(
     system: EventHandler, store: Store, work: Callable[[], int], books: Callable[[], list[str]]
 ) -> None:
@@ -123,7 +128,8 @@ def test_the_same_rows_as_one_by_one(
         expected, found = one_by_one[name], outcomes[number]
         assert type(found) is type(expected), f"{name}: {found!r}"
         if isinstance(expected, Refused):
-            assert (found.code, str(found)) == (expected.code, str(expected).replace(alone[name], number))
+            words = str(expected).replace(alone[name], number)
+            assert (found.code, timeless(found)) == (expected.code, timeless(words))
         if name != "unknown":
             assert differences(everything_about(number), everything_about(alone[name])) == [], name
     assert {type(outcome) for outcome in outcomes.values()} > {ShippingEvent}

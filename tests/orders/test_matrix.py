@@ -50,9 +50,9 @@ INTRODUCTION = """# Who may do what, and when
 Written by `tests/orders/test_matrix.py`, which tries every cell of it; not to be edited by hand.
 
 The roles are those of a new desk (`shop/roles.py`), with no approval policy switched on; “another store's manager”
-works in another store only. **yes**: it is done. **after approval**: somebody else has to agree first. **a person decides**: it
-becomes a request. A word in `code` is the refusal's code, and nothing has happened. –: there is nothing of the kind
-then. Orders are to be collected; while their payment is awaited it is a bank transfer, otherwise a card.
+works in another store only. **yes**: it is done. **after approval**: somebody else has to agree first. **a person
+decides**: it becomes a request. A word in `code` is the refusal's code, and nothing has happened. –: there is nothing
+of the kind then. Orders are to be collected; while their payment is awaited it is a bank transfer, otherwise a card.
 """
 
 YES, APPROVAL, ASKED, NONE = "yes", "after approval", "a person decides", "–"

@@ -48,9 +48,8 @@ def by_admin(user: User, order: Order, *, lines: dict[int, int] | None = None, *
     page = client.get(url(order, "cancel"))
     if page.status_code != 200 or b'name="reason"' not in page.content:
         # Without a form, somebody may still send one.
-        return bool(client.post(url(order, "cancel"), {**fields, "step": "confirm"}).status_code == 302)
-    if lines and b'name="units_' in page.content:  # with one unit left there is nothing to choose
-        fields |= {"scope": "some", "step": "preview", **{f"units_{pk}": str(n) for pk, n in lines.items()}}
+        sent = client.post(url(order, "cancel"), {**fields, "step": "confirm"})
+        return bool(sent.status_code == 302 and "/login/" not in sent.headers["Location"])
     answer = fill(client, order, "cancel", **fields)
     if lines and answer.status_code == 200:
         # The changed choice is shown before it can be confirmed.

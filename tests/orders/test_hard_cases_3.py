@@ -1,0 +1,174 @@
+"""Hard cases of cancelling: what was done twice, never, or without words before it was mended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.test import Client
+from django.utils import timezone, translation
+from django.utils.translation import trans_real
+
+from notifications.models import Message
+from orders import tasks
+from orders.models import (
+    Approval,
+    ApprovalLevel,
+    ApprovalPolicy,
+    Cancellation,
+    CancellationReason,
+    CancellationRequest,
+    CancelRule,
+    Order,
+    Status,
+)
+from orders.processing import EventHandler, get_event_handler
+from orders.processing.requesting import Wish
+from shop import jobs, maintenance
+from shop.actors import Actor
+from shop.errors import Refused
+from shop.models import Job, Store, User
+from tests import factories
+
+Staff = Callable[..., User]
+Work = Callable[[], int]
+Books = Callable[[], list[str]]
+pytestmark = pytest.mark.django_db
+
+
+def by(user: User) -> EventHandler:
+    return get_event_handler(Actor.staff(user))
+
+
+def fresh(order: Order) -> Order:
+    return Order.objects.get(pk=order.pk)
+
+
+@pytest.fixture
+def clock(db: None) -> Iterator[Any]:
+    with time_machine.travel(timezone.now(), tick=False) as moving:
+        yield moving
+
+
+@pytest.fixture
+def manager(staff: Staff, store: Store) -> User:
+    return staff("Store Manager", store)
+
+
+@pytest.fixture
+def packer(staff: Staff, store: Store) -> User:
+    return staff("Fulfilment", store)
+
+
+def asked_in_maintenance(order: Order, customer: User, reason: CancellationReason) -> None:
+    maintenance.start(actor=Actor.system())
+    line = order.lines.get()
+    wish = Wish(line.pk, None, CancellationRequest.Type.CANCEL, reason)
+    get_event_handler(Actor.customer(customer)).cancel_or_request(number=order.number or "", wishes=[wish])
+
+
+def test_what_a_customer_asked_for_during_maintenance_is_done_afterwards(
+    store: Store, reason: CancellationReason, work: Work, books: Books
+) -> None:
+    customer = factories.UserFactory()
+    order = factories.place_order(store=store, customer=customer)
+    asked_in_maintenance(order, customer, reason)
+    maintenance.end(actor=Actor.system())
+    tasks.work_off_queue()
+    work()
+    assert not Job.objects.filter(state=Job.State.NEEDS_ATTENTION).values_list("last_error", flat=True)
+    assert fresh(order).status == Status.CANCELLED
+    assert CancellationRequest.objects.get().status == "completed"
+    assert books() == []
+
+
+def test_maintenance_does_not_use_up_the_time_that_a_customer_has_to_cancel(
+    store: Store, reason: CancellationReason, work: Work, books: Books, clock: Any
+) -> None:
+    customer = factories.UserFactory()
+    CancelRule.objects.create(time_limit_minutes=60, direct_statuses=["confirmation_waiting"], asks_when_late=False)
+    start = timezone.now()
+    order = factories.place_order(store=store, customer=customer)
+    asked_in_maintenance(order, customer, reason)
+    clock.move_to(start + timedelta(hours=2))
+    maintenance.end(actor=Actor.system())
+    tasks.work_off_queue()
+    work()
+    assert not Job.objects.filter(state=Job.State.NEEDS_ATTENTION).values_list("last_error", flat=True)
+    assert fresh(order).status == Status.CANCELLED
+    assert books() == []
+
+
+def test_whoever_approves_the_end_of_a_series_may_read_another_language(
+    packer: User, manager: User, store: Store, work: Work, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = factories.place_order([("10.00", 2)], store=store, until="approved")
+    get_event_handler(Actor.system()).start_recurring(number=order.number or "", unit="week", every=1)
+    ApprovalPolicy.objects.create(name="all", level=ApprovalLevel.objects.get(level=1))
+    # Somebody has translated it into one language and not into the other.
+    german = trans_real.translation("de")._catalog._catalogs[0]
+    monkeypatch.setitem(german, ("every week", 0), "jede Woche")
+    with translation.override("de"):
+        row = by(packer).submit_cancellation(
+            number=order.number or "", reason="out_of_stock", ends_series=True, justification="Broken"
+        )
+    with translation.override("tr"):
+        by(manager).approve_cancellation(approval=str(row.approval.uuid))
+    work()
+    assert fresh(order).status == Status.CANCELLED
+    assert fresh(order).recurring.is_ended
+    assert books() == []
+
+
+def test_the_customers_of_a_trial_are_told_though_nobody_resumes_the_run(
+    staff: Staff, store: Store, work: Work, clock: Any
+) -> None:
+    orders = [factories.place_order(store=store, email="a@example.com") for _n in range(3)]
+    orders += [factories.place_order(store=store, email=f"b{n}@example.com") for n in range(3)]
+    by(staff("Admin")).start_bulk_run(
+        orders=[(o.pk, fresh(o).version) for o in orders], reason="out_of_stock", try_first=2
+    )
+    work()
+    assert [fresh(o).status for o in orders[:3]] == ["cancelled", "cancelled", "confirmation_waiting"]
+    told = Message.objects.filter(recipient="a@example.com", event__in=["orders_cancelled", "order_cancelled"])
+    assert told.count() == 0  # one who resumes it soon has them told of all their orders at once
+    clock.shift(timedelta(hours=1))
+    work()
+    assert told.count() == 1
+
+
+def test_a_cancellation_that_waits_for_its_time_is_not_done_by_hand_while_it_still_waits(
+    manager: User, store: Store, books: Books
+) -> None:
+    order = factories.place_order(store=store)
+    CancelRule.objects.create(undo_minutes=10, direct_statuses=["confirmation_waiting"])
+    row = by(manager).submit_cancellation(number=order.number or "", reason="out_of_stock")
+    assert row.status == "pending"
+    job = Job.objects.get(kind="orders.finish_cancellation")
+    Job.objects.filter(pk=job.pk).update(state="needs_attention")
+    with pytest.raises(Refused):
+        jobs.finish_by_hand(job.pk, user_id=manager.pk, actor_name="M", note="Done")
+    job.refresh_from_db()
+    assert job.state == "needs_attention"
+    by(manager).complete_now(number=order.number or "")
+    job.refresh_from_db()
+    assert job.state == "done"
+    assert books() == []
+
+
+def test_a_bulk_run_is_approved_by_the_api_too(manager: User, staff: Staff, store: Store) -> None:
+    ApprovalPolicy.objects.create(name="all", level=ApprovalLevel.objects.get(level=2))
+    orders = [factories.place_order(store=store) for _n in range(2)]
+    run = by(manager).start_bulk_run(
+        orders=[(o.pk, fresh(o).version) for o in orders], reason="out_of_stock", justification="Recall"
+    )
+    approval = Approval.objects.get(bulk_run=run)
+    client = Client()
+    client.force_login(staff("Admin"))
+    answer = client.post(f"/api/v1/approvals/{approval.uuid}/approve/", {}, content_type="application/json")
+    assert answer.status_code == 200, answer.content
+    run.refresh_from_db()
+    assert run.status == "running"
