@@ -522,8 +522,13 @@ def purge(*, before: datetime) -> int:
 
 def log_failure(words: str, job: Job, error: Exception) -> None:
     """Log where an error came from and what it says, without the addresses and numbers in it."""
+    logger.error(f"{words}: %s", job.key, for_log(error))
+
+
+def for_log(error: BaseException) -> str:
+    """An error's kind, its text without addresses and numbers, and where it came from: what a log may keep."""
     where = "".join(traceback.format_tb(error.__traceback__))
-    logger.error(f"{words}: %s: %s\n%s", job.key, type(error).__name__, scrubbed(error), where)
+    return f"{type(error).__name__}: {scrubbed(error)}\n{where}"
 
 
 _SECRETS = (

@@ -121,7 +121,7 @@ class PlanForm(OrderForm):
         """Nothing happens yet: show the plan for these choices, and bind the next confirmation to it."""
         assert self._choice is not None
         if data.get("version") != self.order.version:
-            self.changed = changed_since(self.order, data.get("version", 0))
+            self.changed = changed_since(self.order, data.get("version", 0), actor=self.actor)
             return
         try:
             self.plan = self.make_plan(self._choice)

@@ -24,6 +24,7 @@ from orders.processing.cancelling import Choices, Contact
 from orders.processing.letters import order_context
 from payments.gateways import gateway_label
 from shop.actors import Actor
+from shop.money import rounded
 
 KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)
 CHANGED = errors("The order or the plan has changed since, or it is not possible; the remedy says what to do")
@@ -169,7 +170,7 @@ def shown_cancellation(row: Cancellation) -> dict[str, Any]:
         "status": row.status,
         "undo_until": row.undo_until.isoformat() if row.undo_until else None,
         "units": row.units,
-        "value": str(row.value),
+        "value": str(rounded(row.value, row.currency)),
         "currency": row.currency,
     }
 

@@ -35,11 +35,6 @@ class AlreadyWaiting(Refused):
     message = _("A cancellation of this order waits already: %(what)s.")
 
 
-class JustificationMissing(Invalid):
-    code = "justification_missing"
-    message = _("Say why it should be cancelled: whoever decides has to know.")
-
-
 class NobodyDecides(Refused):
     code = "nobody_decides"
     message = _("The cancellation of order %(number)s waits for approval since %(since)s, and nobody has decided.")

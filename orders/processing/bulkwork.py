@@ -134,13 +134,8 @@ class BulkWork(Batching, Approving):
                 item.state, item.code = BulkItem.State.REFUSED, outcome.code[:50]
                 item.words = f"{outcome} {outcome.remedy}".strip()
             else:
-                logger.error(
-                    "Order %s of bulk run %s failed: %s",
-                    item.order_id,
-                    run.pk,
-                    jobs.scrubbed(outcome),
-                    exc_info=outcome,
-                )
+                told = "Order %s of bulk run %s failed: %s"
+                logger.error(told, item.order_id, run.pk, jobs.for_log(outcome))
                 item.state, item.code = BulkItem.State.FAILED, "went_wrong"
                 words = _("An error that was not expected (%(error)s); nothing happened. It has been recorded.")
                 item.words = str(words) % {"error": type(outcome).__name__}

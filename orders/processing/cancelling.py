@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Q
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
 from orders import rules
@@ -382,8 +383,12 @@ class Cancelling(Series, Returning, Policing):
         return decided.refusal
 
     def _series_ended(self, order: Order) -> str:
-        """What ends with the recurring order that an order belongs to, in words; empty: none."""
-        ending = planned_end(order)
+        """What ends with the recurring order that an order belongs to, in the desk's words; empty: none.
+
+        Not in the reader's: it is a part of the plan, which is the same one for whoever asks and for whoever approves.
+        """
+        with translation.override(settings.LANGUAGE_CODE):
+            ending = planned_end(order)
         if ending is None:
             return ""
         if ending.next_at is None:

@@ -47,7 +47,7 @@ from orders.processing.letters import order_context
 from orders.signals import order_status_changed, payment_event_created, shipping_event_created
 from payments.models import Refund, Transaction
 from shop import jobs
-from shop.actors import Actor
+from shop.actors import STAFF, Actor
 from shop.errors import Refused, Words
 from shop.money import ZERO
 from shop.together import insert, recall, remember, update
@@ -128,7 +128,7 @@ class Decision:
         else:
             order = read.order
         if version is not None and version != order.version:
-            raise changed_since(order, version)
+            raise changed_since(order, version, actor=actor)
         self._read = read
         self.order: Order = order
         self.actor, self.verb, self.as_of = actor, verb, as_of
@@ -492,14 +492,15 @@ def payment_record(
     }
 
 
-def changed_since(order: Order, version: int) -> OrderChanged:
-    """Tell who did what since the version that somebody has before them."""
+def changed_since(order: Order, version: int, *, actor: Actor) -> OrderChanged:
+    """Tell who did what since the version that somebody has before them. Customers hear of the shop, not of its staff."""
     since = list(JournalEntry.objects.filter(order=order, sequence__gt=version).order_by("-sequence")[:20])
     if not since:
         return OrderChanged(_("This page does not belong to the order as it is now. Look again before you go on."))
     latest = since[0]
     words: Words = VERBS.get(latest.verb, latest.verb)
-    params = {"who": latest.actor_name, "what": words, "when": latest.at.strftime("%H:%M:%S UTC")}
+    who = order.store.name if actor.is_customer and latest.actor_kind == STAFF else latest.actor_name
+    params = {"who": who, "what": words, "when": latest.at.strftime("%H:%M:%S UTC")}
     more = len(since) - 1
     told = OrderChanged(params=params)
     if more:

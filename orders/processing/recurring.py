@@ -119,7 +119,8 @@ class Series(HandlerBase):
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _locked(self, recurring_id: int) -> RecurringOrder:
-        """The series, locked, for one who may manage it. Raises RecurringNotFound, NotAllowed."""
+        """The series, locked, for one who may manage it. Raises RecurringNotFound, NotAllowed, UnderMaintenance."""
+        self._check_maintenance()
         rows = RecurringOrder.objects.of(self.actor).select_for_update(no_key=True, of=("self",))
         series: RecurringOrder | None = rows.select_related("store").filter(pk=recurring_id).first()
         if series is None:
@@ -210,6 +211,9 @@ class Recurring(Series, Placing):
 
     def next_placement(self, series: RecurringOrder) -> Placement:
         """This will put together the next order of a series; a shop with other prices for series overrides it."""
+        if not series.store.is_active:
+            params = {"store": series.store.name}
+            raise PlacementRefused(_("“%(store)s” is closed."), params=params, code="store_closed")
         items = []
         for item in series.items.select_related("product"):
             product = item.product

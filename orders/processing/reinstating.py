@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from inventory import services as inventory
 from orders import rules
-from orders.models import Cancellation, Facts, Order, ShippingEvent, Status
+from orders.models import Cancellation, CancellationRequest, Facts, Order, ShippingEvent, Status
 from orders.processing.cancelling import finish_key, pending_of
 from orders.processing.decision import Decision
 from orders.processing.requesting import open_request_lines
@@ -62,6 +62,7 @@ class Reinstating(Submitting):
             units = dict(row.event.line_quantities.values_list("line", "quantity"))
             event = d.shipping_event("reinstated", units, note=note, cause=f"undo:{row.pk}")
             d.change(undo_until=None)
+            self._ask_again(d, units)
             if d.order.status == Status.CANCELLED:
                 self._go_back(d, row.stage)
             row.status, row.undone_at, row.undone_by = Cancellation.Status.UNDONE, d.as_of, self.actor.name
@@ -70,6 +71,13 @@ class Reinstating(Submitting):
             jobs.call_off([finish_key(row)], note=str(_("Undone")))
             d.details["cancellation"] = str(row.uuid)
         return event
+
+    def _ask_again(self, d: Decision, units: Mapping[int, int]) -> None:
+        """Customers' requests that the cancellation had granted wait for an answer again."""
+        status = CancellationRequest.Status
+        granted = CancellationRequest.objects.filter(order=d.order, line__in=units, status=status.APPROVED)
+        granted = granted.filter(cancellation_type=CancellationRequest.Type.CANCEL)
+        granted.update(status=status.OPEN, decided_at=None, decided_by=None, decision_note="")
 
     def _go_back(self, d: Decision, stage: str) -> None:
         name = f"resume_{stage}"

@@ -77,7 +77,7 @@ class Requesting(Cancelling):
             if decided.is_direct:
                 version = plan.version if plan else None
                 if version is not None and version != d.order.version:
-                    raise changed_since(d.order, version)
+                    raise changed_since(d.order, version, actor=self.actor)
                 self.cancel(number=d.number, lines=cancel, reason=meant[0].reason, note=note, plan=plan)
                 return []
             d.verb = "request_cancellation"
@@ -182,7 +182,9 @@ class Requesting(Cancelling):
             request = (
                 CancellationRequest.objects.select_for_update(no_key=True).select_related("reason").get(pk=request_id)
             )
-            if not request.is_open or (approve and request.status == CancellationRequest.Status.APPROVED):
+            cancels = request.cancellation_type == CancellationRequest.Type.CANCEL
+            granted = request.status == CancellationRequest.Status.APPROVED
+            if not request.is_open or (granted and (approve or cancels)):
                 raise RequestDecided
             if not approve and not note.strip():
                 raise Invalid(_("Tell the customer why."), code="note_needed", field="note")
@@ -190,10 +192,9 @@ class Requesting(Cancelling):
             request.decided_at, request.decided_by, request.decision_note = d.as_of, self.user, note
             if not approve:
                 request.status = status.REJECTED
-                cancels = request.cancellation_type == CancellationRequest.Type.CANCEL
                 event = "cancellation_rejected" if cancels else "return_rejected"
                 d.tell(event, cause=f"request:{request.pk}", units={request.line_id: request.quantity}, reason=note)
-            elif request.cancellation_type == CancellationRequest.Type.CANCEL:
+            elif cancels:
                 contact = Contact(
                     name=d.order.customer_name or d.order.email,
                     channel=Cancellation.Channel.OTHER,
@@ -201,7 +202,8 @@ class Requesting(Cancelling):
                 )
                 lines = {request.line_id: request.quantity}
                 self.cancel(number=d.number, lines=lines, reason=request.reason, note=note, contact=contact)
-                request.status = status.COMPLETED
+                # What can still be undone completes it when it takes effect.
+                request.status = status.COMPLETED if d.order.undo_until is None else status.APPROVED
             else:
                 request.status = status.APPROVED  # the goods are awaited; taking them back completes it
             request.save(update_fields=["status", "decided_at", "decided_by", "decision_note"])

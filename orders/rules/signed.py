@@ -51,7 +51,10 @@ def read_plan(token: str, *, purpose: str) -> Shown:
         raise PlanExpired from error
     except signing.BadSignature as error:
         raise PlanForged from error
-    return Shown(data["choice"], plan_from_json(data["plan"]))
+    try:
+        return Shown(data["choice"], plan_from_json(data["plan"]))
+    except (KeyError, TypeError) as error:  # of another release, whose plans had other parts
+        raise PlanForged from error
 
 
 def plan_from_json(plan: Mapping[str, Any]) -> Plan:

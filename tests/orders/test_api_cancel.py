@@ -399,9 +399,10 @@ def test_the_same_line_twice_and_foreign_lines_are_refused(place: Place, custome
     line, foreign = order.lines.get(), other.lines.get()
     before = facts_of(order), facts_of(other)
     twice = assert_errors(browser.cancel(order, item(line, quantity=1), item(line, quantity=1)), 400)
-    assert twice == {"cancel_order_items.1.order_item": ["This item is named twice."]}
+    assert twice == {"cancel_order_items.1.order_item": ["This item is named twice."], "error_code": ["invalid"]}
     wrong = assert_errors(browser.cancel(order, item(line), item(foreign)), 400)
-    assert wrong == {"cancel_order_items.1.order_item": ["This is not an item of this order."]}
+    words = ["This is not an item of this order."]
+    assert wrong == {"cancel_order_items.1.order_item": words, "error_code": ["invalid"]}
     assert (facts_of(order), facts_of(other)) == before
 
 

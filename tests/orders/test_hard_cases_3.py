@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.core import signing
 from django.test import Client
 from django.utils import timezone, translation
 from django.utils.translation import trans_real
@@ -18,7 +19,6 @@ from orders.models import (
     Approval,
     ApprovalLevel,
     ApprovalPolicy,
-    Cancellation,
     CancellationReason,
     CancellationRequest,
     CancelRule,
@@ -27,6 +27,7 @@ from orders.models import (
 )
 from orders.processing import EventHandler, get_event_handler
 from orders.processing.requesting import Wish
+from orders.rules import signed
 from shop import jobs, maintenance
 from shop.actors import Actor
 from shop.errors import Refused
@@ -172,3 +173,96 @@ def test_a_bulk_run_is_approved_by_the_api_too(manager: User, staff: Staff, stor
     assert answer.status_code == 200, answer.content
     run.refresh_from_db()
     assert run.status == "running"
+
+
+def test_nobody_changes_a_series_during_maintenance(staff: Staff, store: Store) -> None:
+    order = factories.place_order(store=store, until="approved")
+    series = get_event_handler(Actor.system()).start_recurring(number=order.number or "", unit="week")
+    admin = staff("Admin")
+    maintenance.start(actor=Actor.system())
+    for change in (
+        lambda: by(admin).pause_recurring(recurring_id=series.pk),
+        lambda: by(admin).place_due(recurring_id=series.pk, occurrence=2, early=True),
+    ):
+        with pytest.raises(maintenance.UnderMaintenance):
+            change()
+    series.refresh_from_db()
+    assert (series.status, series.orders.count()) == ("active", 1)
+
+
+def test_a_store_that_has_closed_takes_no_order_of_a_series(store: Store, work: Work, clock: Any) -> None:
+    order = factories.place_order(store=store, until="approved")
+    series = get_event_handler(Actor.system()).start_recurring(number=order.number or "", unit="day")
+    Store.objects.filter(pk=store.pk).update(is_active=False)
+    clock.shift(timedelta(days=1, minutes=1))
+    tasks.recurring_due()
+    work()
+    assert series.orders.count() == 1
+    assert "closed" in Job.objects.get(state=Job.State.NEEDS_ATTENTION).last_error
+
+
+class Talkative(EventHandler):
+    """A shop's own handler, whose error names the customer."""
+
+    def execute_cancellation(self, d: Any, plan: Any, **kwargs: Any) -> Any:
+        raise ValueError(f"cannot cancel for {d.order.email}")
+
+
+def test_what_goes_wrong_in_bulk_names_no_customer_in_the_log(
+    staff: Staff, store: Store, work: Work, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.ORDER_EVENT_HANDLER = f"{__name__}.Talkative"
+    order = factories.place_order(store=store, email="ada@example.com")
+    run = by(staff("Admin")).start_bulk_run(orders=[(order.pk, fresh(order).version)], reason="out_of_stock")
+    work()
+    assert run.items.get().state == "failed"
+    assert "execute_cancellation" in caplog.text
+    assert "ada@example.com" not in caplog.text
+
+
+def asked_and_granted(order: Order, customer: User, manager: User, reason: CancellationReason) -> CancellationRequest:
+    """A customer's request that staff have granted, by a cancellation that can still be undone."""
+    CancelRule.objects.create(undo_minutes=10, direct_statuses=[], asks_in_other_statuses=True)
+    line = order.lines.get()
+    wish = Wish(line.pk, 1, CancellationRequest.Type.CANCEL, reason)
+    asking = get_event_handler(Actor.customer(customer))
+    [asked] = asking.cancel_or_request(number=order.number or "", wishes=[wish])
+    return by(manager).decide_request(request_id=asked.pk, approve=True)
+
+
+def test_a_request_waits_again_when_the_cancellation_that_granted_it_is_undone(
+    manager: User, store: Store, reason: CancellationReason, work: Work, books: Books
+) -> None:
+    customer = factories.UserFactory()
+    order = factories.place_order([("10.00", 2)], store=store, customer=customer)
+    request = asked_and_granted(order, customer, manager, reason)
+    assert fresh(order).undo_until is not None
+    with pytest.raises(Refused):
+        by(manager).decide_request(request_id=request.pk, approve=False, note="No")
+    by(manager).undo_cancellation(number=order.number or "")
+    request.refresh_from_db()
+    assert (request.status, request.decided_at) == ("open", None)
+    by(manager).decide_request(request_id=request.pk, approve=False, note="Packed already")
+    work()
+    assert books() == []
+
+
+def test_a_request_is_completed_with_the_cancellation_that_granted_it(
+    manager: User, store: Store, reason: CancellationReason, work: Work, books: Books
+) -> None:
+    customer = factories.UserFactory()
+    order = factories.place_order([("10.00", 2)], store=store, customer=customer)
+    request = asked_and_granted(order, customer, manager, reason)
+    request.refresh_from_db()
+    assert request.status == "approved"
+    by(manager).complete_now(number=order.number or "")
+    request.refresh_from_db()
+    assert request.status == "completed"
+    work()
+    assert books() == []
+
+
+def test_a_plan_of_another_release_is_refused_with_words() -> None:
+    token = signing.dumps({"choice": {}, "plan": {"number": "1"}}, salt=f"{signed.SALT}:x", compress=True)
+    with pytest.raises(signed.PlanForged):
+        signed.read_plan(token, purpose="x")
