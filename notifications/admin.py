@@ -1,27 +1,31 @@
-"""What staff see of notifications: the messages that were sent, and the templates they may write over the files."""
+"""What staff see of notifications: the messages that were sent, templates of their own, and webhooks."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any, TypeVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from notifications import services
-from notifications.forms import MessageTemplateForm, SendAgainForm
-from notifications.models import Message, MessageTemplate
+from notifications import rules, services
+from notifications.forms import MessageTemplateForm, SendAgainForm, WebhookEndpointForm
+from notifications.models import Message, MessageTemplate, WebhookDelivery, WebhookEndpoint
+from notifications.services import webhooks
 from shop import csp
 from shop.actors import Actor
 from shop.errors import Refused, Words
-from shop.models import Job
-from shop.staff import Action, ActionsAdmin, ReadOnlyActionsAdmin, StoreFilter
+from shop.models import Job, Store
+from shop.staff import Action, ActionsAdmin, BulkTold, ReadOnlyActionsAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import badge
 
 R = TypeVar("R", bound=HttpResponseBase)
@@ -192,3 +196,224 @@ class MessageTemplateAdmin(ActionsAdmin):
             (None, {"fields": ["event", "language"]}),
             (gettext_lazy("Template"), {"fields": ["subject", "text", "html"], "description": told}),
         ]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Webhooks
+
+
+def secret_told(secret: str) -> str:
+    told = _("The secret is %(secret)s. Copy it to the other system now: it is not shown again.")
+    return told % {"secret": secret}
+
+
+def rotate(endpoint: WebhookEndpoint, actor: Actor, data: dict[str, Any]) -> Words:
+    return secret_told(webhooks.rotate(endpoint_id=endpoint.pk, actor=actor))
+
+
+def send_test_event(endpoint: WebhookEndpoint, actor: Actor, data: dict[str, Any]) -> Words:
+    webhooks.send_test(endpoint_id=endpoint.pk, actor=actor)
+    return _("A test is on its way; the deliveries show what became of it.")
+
+
+def switch_on(endpoint: WebhookEndpoint, actor: Actor, data: dict[str, Any]) -> Words:
+    webhooks.switch(endpoint_id=endpoint.pk, on=True, actor=actor)
+    return _("It is told again what happens from now on. What was given up can be sent again from the deliveries.")
+
+
+def switch_off(endpoint: WebhookEndpoint, actor: Actor, data: dict[str, Any]) -> Words:
+    webhooks.switch(endpoint_id=endpoint.pk, on=False, actor=actor)
+    return _("It is no longer told anything.")
+
+
+def refusal_when_off(endpoint: WebhookEndpoint, actor: Actor) -> Refused | None:
+    return None if endpoint.is_active else webhooks.EndpointOff()
+
+
+CHANGE = "notifications.change_webhookendpoint"
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(ActionsAdmin):
+    """Which systems are told of orders. Its state changes by actions only."""
+
+    form = WebhookEndpointForm
+    store_path = "store"
+    actions = None
+    list_display = ["name", "url", "store", "state", "failing_since"]
+    list_select_related = ["store"]
+    readonly_fields = [
+        "state",
+        "failing_since",
+        "disabled_at",
+        "disabled_reason",
+        "old_secret_until",
+        "created_at",
+        "created_by",
+        "told",
+    ]
+    desk_actions = [
+        Action(
+            name="test",
+            label=gettext_lazy("Send a test"),
+            description=gettext_lazy("An event of the type webhook.test, signed as all others."),
+            act=send_test_event,
+            permission=CHANGE,
+            refusal=refusal_when_off,
+        ),
+        Action(
+            name="rotate",
+            label=gettext_lazy("New secret"),
+            description=gettext_lazy(
+                "The new secret is shown once. For 24 hours deliveries are signed with the old one as well."
+            ),
+            act=rotate,
+            permission=CHANGE,
+        ),
+        Action(
+            name="on",
+            label=gettext_lazy("Switch on"),
+            act=switch_on,
+            permission=CHANGE,
+            relevant=lambda endpoint: not endpoint.is_active,
+            primary=True,
+        ),
+        Action(
+            name="off",
+            label=gettext_lazy("Switch off"),
+            description=gettext_lazy(
+                "What happens while it is off is not kept for it, and deliveries that wait are given up."
+            ),
+            act=switch_off,
+            permission=CHANGE,
+            relevant=lambda endpoint: endpoint.is_active,
+            danger=True,
+        ),
+    ]
+
+    class Media:
+        css = {"all": ["desk/approvals.css"]}
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        own: tuple[Any, Any] = (None, {"fields": ["name", "url", "store", "events", "with_customer"]})
+        if obj is None:
+            return [own]
+        return [own, (gettext_lazy("How it is going"), {"fields": self.readonly_fields})]
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        stores = actor_of(request).stores
+        if db_field.name == "store" and field is not None and stores is not None:
+            # "All stores" is for those who work in all of them.
+            field.queryset, field.required = Store.objects.filter(pk__in=stores), True
+        return field
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # One that was told something stays, switched off, as long as its deliveries do.
+        return super().has_delete_permission(request, obj) and not (obj and obj.deliveries.exists())
+
+    def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
+        if change:
+            # Its state may have changed while the form was open.
+            obj.save(update_fields=form._meta.fields)
+            return
+        obj.secret, obj.created_at = webhooks.new_secret(), timezone.now()
+        obj.created_by = actor_of(request).user
+        obj.save()
+        messages.success(request, secret_told(obj.secret))
+
+    @admin.display(description=gettext_lazy("state"), ordering="is_active")
+    def state(self, endpoint: WebhookEndpoint) -> SafeString:
+        if not endpoint.is_active:
+            return badge("failed", _("Off"))
+        return badge("waiting", _("Failing")) if endpoint.failing_since else badge("sent", _("On"))
+
+    @admin.display(description=gettext_lazy("deliveries"))
+    def told(self, endpoint: WebhookEndpoint) -> SafeString:
+        address = reverse("admin:notifications_webhookdelivery_changelist")
+        link = '<a href="{}?endpoint__id__exact={}">{}</a>'
+        return format_html(link, address, endpoint.pk, _("What it was told"))
+
+
+def replay(row: WebhookDelivery, actor: Actor, data: dict[str, Any]) -> Words:
+    webhooks.replay(delivery_id=row.pk, actor=actor)
+    return _("It goes out again, with the same id.")
+
+
+class WebhookEventFilter(admin.SimpleListFilter):
+    """By what is told, as the other systems call it."""
+
+    title = gettext_lazy("event")
+    parameter_name = "type"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return [(code, code) for code in (*rules.WEBHOOK_EVENTS, rules.WEBHOOK_TEST)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(type=self.value()) if self.value() else queryset
+
+
+@admin.register(WebhookDelivery)
+class WebhookDeliveryAdmin(ReadOnlyActionsAdmin):
+    """What was told to whom, and how it went."""
+
+    store_path = "store"
+    list_display = ["type", "reference", "endpoint", "state_shown", "attempts", "last_answer", "created_at"]
+    list_filter = ["state", "endpoint", WebhookEventFilter, StoreFilter, "created_at"]
+    list_select_related = ["endpoint"]
+    search_fields = ["=reference", "=event_id"]
+    search_help_text = gettext_lazy("Order number, or an event's id")
+    show_full_result_count = False
+    list_per_page = 50
+    actions = ["send_again"]
+    fieldsets = [
+        (None, {"fields": ["type", "reference", "sequence", "endpoint", "event_id", "created_at"]}),
+        (
+            gettext_lazy("What became of it"),
+            {"fields": ["state_shown", "attempts", "last_answer", "last_error", "delivered_at", "replayed_at"]},
+        ),
+        (gettext_lazy("What is sent"), {"fields": ["payload_shown"]}),
+    ]
+    readonly_fields = ["state_shown", "last_answer", "payload_shown"]
+    desk_actions = [
+        Action(
+            name="again",
+            label=gettext_lazy("Send again"),
+            description=gettext_lazy("The same payload goes out again under the same id, signed anew."),
+            act=replay,
+            permission="notifications.resend_webhookdelivery",
+            refusal=lambda row, actor: webhooks.refusal_of_replay(row),
+        )
+    ]
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        return actor_of(request).may("notifications.resend_webhookdelivery")
+
+    @admin.action(description=gettext_lazy("Send again"), permissions=["resend"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[WebhookDelivery]) -> None:
+        if not self.has_resend_permission(request):
+            raise PermissionDenied
+        told = BulkTold()
+        # The oldest first, so that an order's events arrive as they happened.
+        for row in queryset.order_by("pk"):
+            try:
+                webhooks.replay(delivery_id=row.pk, actor=actor_of(request))
+                told.done += 1
+            except Refused as no:
+                told.refuse(row, no)
+        told.tell(request, done=_("%(count)d go out again."))
+
+    @admin.display(description=gettext_lazy("state"), ordering="state")
+    def state_shown(self, row: WebhookDelivery) -> SafeString:
+        colour = {"delivered": "sent", "held": "waiting"}.get(row.state, row.state)
+        return badge(colour, row.get_state_display())
+
+    @admin.display(description=gettext_lazy("last answer"), ordering="last_status")
+    def last_answer(self, row: WebhookDelivery) -> str:
+        if row.last_latency_ms is None:
+            return "–"
+        return f"{row.last_status or _('none')} ({row.last_latency_ms} ms)"
+
+    @admin.display(description=gettext_lazy("payload"))
+    def payload_shown(self, row: WebhookDelivery) -> SafeString:
+        return format_html("<pre>{}</pre>", json.dumps(json.loads(row.payload), indent=2, ensure_ascii=False))

@@ -7,10 +7,10 @@ from django.conf import settings
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
-from notifications import services
-from notifications.models import MessageTemplate
+from notifications import gateways, rules, services
+from notifications.models import MessageTemplate, WebhookEndpoint
 from notifications.rules import Audience
-from shop.errors import Words
+from shop.errors import Refused, Words
 from shop.staff import ActionForm
 
 
@@ -60,3 +60,28 @@ class SendAgainForm(ActionForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["recipient"].initial = self.obj.recipient
+
+
+class WebhookEndpointForm(forms.ModelForm):
+    """Where events go and which; the secret is made by the desk."""
+
+    events = forms.MultipleChoiceField(
+        label=_("Events"),
+        choices=lambda: [(code, f"{label} ({code})") for code, label in rules.WEBHOOK_EVENTS.items()],
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "desk-ticks"}),
+        help_text=_("Each tells the whole order as it is then. One decision may be several events."),
+        error_messages={"required": _("Choose at least one.")},
+    )
+
+    class Meta:
+        model = WebhookEndpoint
+        fields = ["name", "url", "store", "events", "with_customer"]
+        widgets = {"url": forms.URLInput(attrs={"size": 80, "placeholder": "https://"})}
+
+    def clean_url(self) -> str:
+        url = str(self.cleaned_data["url"]).strip()
+        try:
+            gateways.checked(url)
+        except Refused as no:
+            raise forms.ValidationError(str(no)) from no
+        return url

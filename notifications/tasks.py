@@ -1,21 +1,26 @@
-"""What a worker does for notifications: render one message and hand it to the mail server."""
+"""What a worker does for notifications: send one message or one webhook, tell of an endpoint that went off, tidy up."""
 
 from __future__ import annotations
 
 import smtplib
+from collections.abc import Sequence
 from email.utils import formataddr, parseaddr
 from urllib.parse import urlsplit
 
+from celery import shared_task
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
-from django.utils import timezone
+from django.urls import reverse
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from notifications import rules, services
-from notifications.models import Message
+from notifications.gateways import AddressRefused, Answer
+from notifications.models import Message, WebhookDelivery, WebhookEndpoint
+from notifications.services import webhooks
 from shop import jobs
 from shop.jobs import Outcome
 from shop.models import Job
@@ -126,3 +131,113 @@ def _verdict(code: int, words: bytes | str) -> Outcome:
     said = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
     told = f"{code} {rules.one_line(said)}"
     return jobs.refused(told) if 500 <= code < 600 else jobs.retry(told)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Webhooks
+
+
+@jobs.handles(webhooks.KIND)
+class SendWebhook(jobs.Handler):
+    """Send one delivery. It may arrive twice, always with the same id.
+
+    One that is given up is no work for a person: it stands in the list of deliveries, and when nothing arrives for
+    days the endpoint itself comes into the inbox. Only what kills workers or breaks the code ends there.
+    """
+
+    label = gettext_lazy("Tell another system")
+    what_happened = gettext_lazy("The other system has not been told, and later events of this order wait for it.")
+    what_to_do = gettext_lazy("Try again; or mark as done by hand, and the later ones go out.")
+    schedule = rules.WEBHOOK_SCHEDULE
+
+    def perform(self, job: Job) -> Outcome:
+        row = WebhookDelivery.objects.select_related("endpoint").filter(pk=job.args["delivery"]).first()
+        if row is None or row.round != job.args["round"] or row.state not in WebhookDelivery.OPEN:
+            return jobs.done()
+        if not row.endpoint.is_active:
+            return jobs.done(why=_("The endpoint is switched off."))
+        if webhooks.earlier(row).exists():
+            return jobs.done(held=True)
+        try:
+            answer = webhooks.send(row)
+        except AddressRefused as no:
+            answer = Answer(None, str(no))
+        if answer.is_success or answer.status == 410 or job.attempts >= job.max_attempts:
+            return jobs.done(answer=answer)
+        step = self.schedule[job.attempts - 1]
+        # A receiver may ask for more time than the schedule gives, not for less.
+        later = answer.retry_after if answer.retry_after and answer.retry_after > step else None
+        return jobs.retry(answer.error, retry_after=later, answer=answer)
+
+    def settle(self, job: Job, outcome: Outcome) -> None:
+        which = {"delivery_id": job.args["delivery"], "round": job.args["round"]}
+        if "answer" in outcome.data:
+            webhooks.record(**which, answer=outcome.data["answer"], is_last=outcome.state == "done")
+        elif "held" in outcome.data:
+            webhooks.hold(**which)
+        elif "why" in outcome.data:
+            webhooks.give_up(**which, why=outcome.data["why"])
+
+    def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
+        which = {"delivery_id": job.args["delivery"], "round": job.args["round"]}
+        webhooks.give_up(**which, why=f"{actor_name}: {note}")
+
+
+@jobs.handles(webhooks.NOTICE)
+class TellOfEndpointOff(jobs.Handler):
+    """Write to whoever made an endpoint that the desk has switched it off. The mail may arrive twice."""
+
+    label = gettext_lazy("Tell that a webhook endpoint was switched off")
+    what_happened = gettext_lazy("Whoever made the endpoint has not been told that it is off.")
+    schedule = jobs.MESSAGE_SCHEDULE
+
+    def perform(self, job: Job) -> Outcome:
+        endpoint = WebhookEndpoint.objects.select_related("created_by").filter(pk=job.args["endpoint"]).first()
+        person = endpoint.created_by if endpoint else None
+        if endpoint is None or endpoint.is_active or person is None or not (person.is_active and person.email):
+            return jobs.done()
+        with translation.override(person.language):
+            mail = EmailMultiAlternatives(
+                subject=rules.one_line(_("Webhooks to “%s” are switched off") % endpoint.name),
+                body=_(
+                    "The desk no longer sends webhooks to “%(name)s”.\n\n%(reason)s\n\n"
+                    "Events of orders are not kept for it while it is off. When it answers again, switch it on and "
+                    "send again what was given up:\n%(url)s\n"
+                )
+                % {"name": endpoint.name, "reason": endpoint.disabled_reason, "url": page_of(endpoint)},
+                to=[person.email],
+                headers={"Auto-Submitted": "auto-generated"},
+            )
+        return deliver(mail) or jobs.done()
+
+
+@jobs.handles(webhooks.OFF)
+class EndpointIsOff(jobs.Handler):
+    """Keep an endpoint that the desk switched off in the inbox until somebody has switched it on, or lets it be."""
+
+    label = gettext_lazy("A webhook endpoint was switched off")
+    what_happened = gettext_lazy("Another system is no longer told what happens to orders.")
+    what_to_do = gettext_lazy(
+        "Find out why it does not answer. Switch it on again on its page (Messages, Webhook endpoints), "
+        "or leave it off; then mark as done by hand."
+    )
+
+    def perform(self, job: Job) -> Outcome:
+        endpoint = WebhookEndpoint.objects.filter(pk=job.args["endpoint"]).first()
+        if endpoint is None or endpoint.is_active:
+            return jobs.done()
+        return jobs.refused(f"{endpoint.name}: {endpoint.disabled_reason}")
+
+    def only_by_hand(self, rows: Sequence[Job]) -> frozenset[int]:
+        off = set(WebhookEndpoint.objects.filter(is_active=False).values_list("pk", flat=True))
+        return frozenset(row.pk for row in rows if row.args["endpoint"] in off)
+
+
+def page_of(endpoint: WebhookEndpoint) -> str:
+    return settings.SITE_URL + reverse("admin:notifications_webhookendpoint_change", args=(endpoint.pk,))
+
+
+@shared_task(name="notifications.tidy_up")
+def tidy_up() -> None:
+    """Delete deliveries that nobody will ask for again."""
+    webhooks.forget(before=timezone.now() - webhooks.KEEP_ENDED)

@@ -218,8 +218,8 @@ def cancel_unpaid() -> None:
             handler.cancel_unpaid(number=number)
         except Refused as no:
             logger.warning("Unpaid order %s was not cancelled: %s", number, no)
-        except Exception:  # one broken order must not keep the stock of all others
-            logger.exception("Unpaid order %s could not be cancelled", number)
+        except Exception as error:  # noqa: BLE001 - one broken order must not keep the stock of all others
+            logger.error("Unpaid order %s could not be cancelled: %s", number, jobs.for_log(error))
 
 
 @shared_task(name="orders.count_cancellations")

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from orders.api.account import CsrfView, CurrentUserView, LoginView, LogoutView
+from orders.api.bulk import BulkRunView, BulkUpdateView
 from orders.api.cancelling import CancelView
 from orders.api.completed import CompletedView
 from orders.api.deciding import (
@@ -17,6 +18,13 @@ from orders.api.deciding import (
 )
 from orders.api.own_orders import OrderListView, OrderView, ReasonsView, TrackingView
 from orders.api.recurring import EndRecurringView, RecurringListView
+from orders.api.staff import (
+    ApprovalRequestView,
+    CustomerMessageView,
+    InventoryReturnView,
+    RefundView,
+    StatusView,
+)
 
 app_name = "orders"
 
@@ -44,4 +52,19 @@ urlpatterns = [
     path("api/v1/approvals/<uuid:uuid>/approve/", ApproveView.as_view(), name="approve-cancellation"),
     path("api/v1/approvals/<uuid:uuid>/reject/", RejectView.as_view(), name="reject-cancellation"),
     path("orders/<str:number>/cancel/", CancelView.as_view(), name="cancel"),
+    path("api/v1/bulk_runs/<uuid:uuid>/", BulkRunView.as_view(), name="bulk-run"),
 ]
+
+# Staff's programs leave the slash away (seed 001), and a redirect would lose what they send; both are right.
+for address, view, name in (
+    ("api/v1/orders/bulk_update", BulkUpdateView, "bulk-update"),
+    ("api/v1/orders/<str:number>/status", StatusView, "status"),
+    ("api/v1/orders/<str:number>/refund", RefundView, "refund"),
+    ("api/v1/orders/<str:number>/approval_request", ApprovalRequestView, "approval-request"),
+    ("api/v1/inventory/return", InventoryReturnView, "inventory-return"),
+    ("api/v1/notifications/customer", CustomerMessageView, "notify-customer"),
+):
+    urlpatterns += [
+        path(address, view.as_view(), name=name),
+        path(f"{address}/", view.as_view(schema=None), name=f"{name}-with-slash"),
+    ]

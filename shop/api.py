@@ -16,18 +16,20 @@ from django.db import transaction
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from rest_framework import authentication, exceptions, pagination, parsers
+from rest_framework import authentication, exceptions, pagination, parsers, throttling
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.utils.encoders import JSONEncoder
 
+from shop import tokens
 from shop.actors import Actor
-from shop.errors import Refused
-from shop.models import IdempotencyKey
+from shop.errors import Invalid, Refused
+from shop.models import ApiToken, IdempotencyKey, User
 
 MAX_BODY_BYTES = 2_500_000
 MAX_DEPTH = 20
+LONGEST_KEY = 200
 
 
 class SessionAuthentication(authentication.SessionAuthentication):
@@ -35,6 +37,35 @@ class SessionAuthentication(authentication.SessionAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return 'Session realm="storefront"'
+
+
+class Bearer(authentication.BaseAuthentication):
+    """A program's token: `Authorization: Bearer …`. No cookie comes with it by itself, so it needs no CSRF token."""
+
+    keyword = b"bearer"
+
+    def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
+        parts = authentication.get_authorization_header(request).split()
+        if not parts or parts[0].lower() != self.keyword:
+            return None
+        token = tokens.find(parts[1].decode("latin-1")) if len(parts) == 2 else None
+        if token is None:
+            raise exceptions.AuthenticationFailed(_("This token is unknown, has ended or was revoked."))
+        return token.user, token
+
+    def authenticate_header(self, request: Request) -> str:
+        wrong = authentication.get_authorization_header(request).lower().startswith(self.keyword)
+        return 'Bearer realm="staff"' + (', error="invalid_token"' if wrong else "")
+
+
+class TokenThrottle(throttling.SimpleRateThrottle):
+    """So many requests of one token; people with a session are not counted."""
+
+    scope = "token"
+    rate = "600/min"
+
+    def get_cache_key(self, request: Request, view: Any) -> str | None:
+        return f"throttle:token:{request.auth.pk}" if isinstance(request.auth, ApiToken) else None
 
 
 class BoundedJSONParser(parsers.JSONParser):
@@ -79,6 +110,21 @@ def actor_of(request: Request) -> Actor:
     if not request.user.is_authenticated:
         raise exceptions.NotAuthenticated
     return Actor.customer(request.user)
+
+
+def desk_actor_of(request: Request) -> Actor:
+    """Who asks at the desk's doors: a program with its token's rights, staff as staff, others as customers."""
+    if not request.user.is_authenticated:
+        raise exceptions.NotAuthenticated
+    return tokens.actor_of(request.auth) if isinstance(request.auth, ApiToken) else Actor.of_user(request.user)
+
+
+def staff_actor_of(request: Request) -> Actor:
+    """Staff, or a program that acts for them; nobody else."""
+    actor = desk_actor_of(request)
+    if not actor.is_staff:
+        raise exceptions.PermissionDenied
+    return actor
 
 
 def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -137,6 +183,35 @@ class KeyReused(Refused):
     code = "idempotency_key_reused"
     http_status = 422
     message = _("This Idempotency-Key was used for another request.")
+
+
+class KeyMissing(Invalid):
+    code = "idempotency_key_missing"
+    message = _(
+        "Send the header Idempotency-Key with a value of your own, new for each request and the same for each "
+        "repetition of it, so that money and stock never move twice."
+    )
+
+
+class KeyUnfit(Invalid):
+    code = "idempotency_key_invalid"
+    message = _("An Idempotency-Key has 1 to %(most)d printable characters.")
+
+
+def answer_keyed(request: Request, *, required: bool, answer: Callable[[], Response]) -> Response:
+    """Answer a request at the desk's doors: with an Idempotency-Key once, as `once` does.
+
+    A key counts for one token, or for one person's sessions. Raises KeyMissing, KeyUnfit, KeyReused.
+    """
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if not key:
+        if required:
+            raise KeyMissing(field="Idempotency-Key")
+        return answer()
+    if len(key) > LONGEST_KEY or not key.isprintable():
+        raise KeyUnfit(params={"most": LONGEST_KEY}, field="Idempotency-Key")
+    asker = f"token:{request.auth.pk}" if isinstance(request.auth, ApiToken) else f"user:{request.user.pk}"
+    return once(request, scope=f"desk:{asker}", key=key, answer=answer)
 
 
 def once(request: Request, *, scope: str, key: str, answer: Callable[[], Response]) -> Response:

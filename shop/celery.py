@@ -16,5 +16,5 @@ app.autodiscover_tasks()
 
 @worker_process_init.connect
 def keep_what_is_loaded(**_signal: Any) -> None:
-    """This will spare the garbage collector to go through all loaded code again and again: a sixth of a bulk part."""
+    """This will spare the garbage collector to go through all loaded code again and again: a tenth of a bulk part."""
     gc.freeze()

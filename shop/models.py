@@ -1,7 +1,9 @@
-"""What the kernel stores: people, stores, promised work (Job), maintenance, answered requests (IdempotencyKey)."""
+"""What the kernel stores: people, stores, promised work (Job), maintenance, answered requests, tokens of programs."""
 
 from __future__ import annotations
 
+import uuid
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -220,6 +222,49 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope} {self.key}"
+
+
+class ApiToken(models.Model):
+    """What a program shows instead of a log-in. Its secret is stored nowhere; shop/tokens.py makes and reads it."""
+
+    # The page that made it, so that a double click makes one.
+    once = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(_("name"), max_length=100, help_text=_("What uses it, such as “Warehouse robot”."))
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.PROTECT,
+        related_name="api_tokens",
+        verbose_name=_("account"),
+        help_text=_("It can do nothing that this account cannot do."),
+    )
+    prefix = models.CharField(_("begins with"), max_length=20)
+    secret_hash = models.CharField(max_length=64, unique=True, help_text="SHA-256")
+    scopes = models.JSONField(_("scopes"), default=list)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, related_name="+", verbose_name=_("made by")
+    )
+    created_at = models.DateTimeField(_("made"))
+    last_used_at = models.DateTimeField(_("last used"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("ends"), null=True, blank=True, help_text=_("Empty: it does not."))
+    revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True)
+    revoked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("revoked by")
+    )
+
+    class Meta:
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+        ordering = ["-pk"]
+        default_permissions = ("add", "view")
+        permissions = [("revoke_apitoken", "Can revoke API tokens")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+    def is_usable(self, *, as_of: datetime) -> bool:
+        """Neither revoked nor over, and its account is still staff."""
+        is_over = self.expires_at is not None and self.expires_at <= as_of
+        return self.revoked_at is None and not is_over and self.user.is_active and self.user.is_staff
 
 
 class AppendOnly(models.Model):

@@ -189,6 +189,7 @@ CELERY_BEAT_SCHEDULE = {
     "recheck refunds": {"task": "payments.recheck_refunds", "schedule": 24 * 3600.0, "options": {"expires": 3600}},
     "expire credit": {"task": "payments.expire_credit", "schedule": 24 * 3600.0, "options": {"expires": 3600}},
     "tidy up": {"task": "shop.tidy_up", "schedule": 3600.0, "options": {"expires": 3600}},
+    "tidy up webhooks": {"task": "notifications.tidy_up", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 
 # The desk's own choices, which a shop overrides without forking an app.

@@ -25,6 +25,7 @@ from orders.models import CancellationReason, Order
 from orders.processing import EventHandler, get_event_handler
 from orders.processing.bulk import MOST
 from orders.processing.cancelling import Contact
+from shop import jobs
 from shop.errors import Refused
 from shop.staff import BulkTold, actor_of
 
@@ -59,8 +60,8 @@ def each(
             told.done += 1
         except Refused as no:
             told.refuse(order, no)
-        except Exception:
-            logger.exception("A bulk action on order %s failed", order.number)
+        except Exception as error:  # noqa: BLE001 - recorded, and told
+            logger.error("A bulk action on order %s failed: %s", order.number, jobs.for_log(error))
             told.refuse(order, WentWrong())
     told.tell(request, done=done)
 

@@ -16,6 +16,7 @@ from orders.models import Order, RecurringOrder, Status
 from orders.processing import get_event_handler
 from orders.processing.recurring import MANAGE
 from orders.rules import recurring as rules
+from payments.gateways import is_credit
 from shop.actors import Actor
 from shop.errors import Refused, Words
 from shop.staff import Action
@@ -33,11 +34,13 @@ class RepeatForm(OrderForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        codes = sorted(settings.PAYMENT_GATEWAYS)
+        paid = [payment.gateway for payment in self.facts.payments]
+        # A customer's credit is spent again only where somebody chooses so, for an order that was paid with it.
+        codes = [code for code in sorted(settings.PAYMENT_GATEWAYS) if code in paid or not is_credit(code)]
         field = self.fields["gateway"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = [(code, _("manual (by invoice)") if code == "manual" else code) for code in codes]
-        field.initial = next((payment.gateway for payment in self.facts.payments), "manual")
+        field.initial = next((code for code in paid if not is_credit(code)), paid[0] if paid else "manual")
 
 
 def _repeat(order: Order, actor: Actor, data: dict[str, Any]) -> Words:

@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from orders.models import Order, OrderLine, OrderNotFound, OrderQuerySet, ShippingEventQuantity
 from shop.actors import Actor
-from shop.api import actor_of
+from shop.api import Bearer, SessionAuthentication, TokenThrottle, actor_of
 from shop.errors import Invalid
 
 MAX_NUMBER_LENGTH = 64
@@ -39,6 +39,13 @@ class CodedView(StorefrontView):
         if isinstance(exc, exceptions.ValidationError):
             answered.data.setdefault("error_code", [Invalid.code])
         return answered
+
+
+class DeskView(CodedView):
+    """Base of the doors of staff: people log in, programs show a token. The handler asks what each of them may do."""
+
+    authentication_classes = (Bearer, SessionAuthentication)
+    throttle_classes = (TokenThrottle,)
 
 
 def orders_of(actor: Actor) -> OrderQuerySet:
@@ -77,6 +84,17 @@ class CookieScheme(OpenApiAuthenticationExtension):
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         words = "The session, as `sessionid` or `osessionid`. Write operations need the header X-CSRFToken as well."
         return {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": words}
+
+
+class TokenScheme(OpenApiAuthenticationExtension):
+    """Tells the API's documentation how programs show who they are."""
+
+    target_class = "shop.api.Bearer"
+    name = "tokenAuth"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        words = "A token of a program, made under “API tokens” in the desk. Its scopes and its account bound it."
+        return {"type": "http", "scheme": "bearer", "description": words}
 
 
 ERRORS_SCHEMA = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}

@@ -9,13 +9,13 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework import exceptions, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from notifications import services as notifications
 from orders import rules
-from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, CodedView, errors
+from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, DeskView, errors
 from orders.api.cancelling import MAX_ID, MAX_UNITS, purpose_of
 from orders.models import Approval, Cancellation, Facts, Order, as_json
 from orders.processing import EventHandler, get_event_handler
@@ -23,26 +23,12 @@ from orders.processing.approving import approval_of
 from orders.processing.cancelling import Choices, Contact
 from orders.processing.letters import order_context
 from payments.gateways import gateway_label
-from shop.actors import Actor
+from shop.api import desk_actor_of, staff_actor_of
 from shop.money import rounded
 
 KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)
 CHANGED = errors("The order or the plan has changed since, or it is not possible; the remedy says what to do")
 FORBIDDEN = errors("Not allowed for this person")
-
-
-def desk_actor_of(request: Request) -> Actor:
-    """Who asks: staff as staff, everybody else as a customer."""
-    if not request.user.is_authenticated:
-        raise exceptions.NotAuthenticated
-    return Actor.of_user(request.user)
-
-
-def staff_actor_of(request: Request) -> Actor:
-    actor = desk_actor_of(request)
-    if not actor.is_staff:
-        raise exceptions.PermissionDenied
-    return actor
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -188,7 +174,7 @@ OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 # Doors
 
 
-class ActionsView(CodedView):
+class ActionsView(DeskView):
     """GET /orders/{number}/actions/."""
 
     @extend_schema(
@@ -215,7 +201,7 @@ class ActionsView(CodedView):
         )
 
 
-class CancelPlanView(CodedView):
+class CancelPlanView(DeskView):
     """POST /orders/{number}/cancel/plan/."""
 
     @extend_schema(
@@ -252,7 +238,7 @@ class CancelPlanView(CodedView):
         return Response({"plan": shown_plan(plan, order.facts, handler, choices), "token": token})
 
 
-class CancelOrderView(CodedView):
+class CancelOrderView(DeskView):
     """POST /api/v1/orders/{number}/cancel/."""
 
     @extend_schema(
@@ -281,20 +267,23 @@ class CancelOrderView(CodedView):
     def post(self, request: Request, number: str) -> Response:
         asked = CancelOrderSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        data = dict(asked.validated_data)
-        actor = staff_actor_of(request)
-        handler = get_event_handler(actor, as_of=timezone.now())
-        order = handler.order_of(number)
-        if token := data.pop("plan", ""):
-            shown = rules.read_plan(token, purpose=purpose_of(order, actor))
-            lines = shown.choice.get("lines")
-            data |= shown.choice | {"lines": {int(pk): n for pk, n in lines.items()} if lines else None}
-            data["reason"] = asked.validated_data.get("reason") or shown.choice["reason"]
-            data |= {"plan": shown.plan, "version": shown.plan.version}
-        if contact := data.pop("contact", None):
-            data["contact"] = Contact(**contact)
-        row = handler.submit_cancellation(number=order.number or "", cause=cause_of(request, order), **data)
-        return answer_cancellation(row)
+        return answer_cancellation(cancel_as_asked(request, number, asked.validated_data))
+
+
+def cancel_as_asked(request: Request, number: str, asked: Mapping[str, Any]) -> Cancellation:
+    """Submit what CancelOrderSerializer has read, in the plan's words where it names one."""
+    data, actor = dict(asked), staff_actor_of(request)
+    handler = get_event_handler(actor, as_of=timezone.now())
+    order = handler.order_of(number)
+    if token := data.pop("plan", ""):
+        shown = rules.read_plan(token, purpose=purpose_of(order, actor))
+        lines = shown.choice.get("lines")
+        data |= shown.choice | {"lines": {int(pk): n for pk, n in lines.items()} if lines else None}
+        data["reason"] = asked.get("reason") or shown.choice["reason"]
+        data |= {"plan": shown.plan, "version": shown.plan.version}
+    if contact := data.pop("contact", None):
+        data["contact"] = Contact(**contact)
+    return handler.submit_cancellation(number=order.number or "", cause=cause_of(request, order), **data)
 
 
 def cause_of(request: Request, order: Order) -> str | None:
@@ -304,7 +293,7 @@ def cause_of(request: Request, order: Order) -> str | None:
     return f"api:{order.pk}:{digest}" if given else None
 
 
-class UndoView(CodedView):
+class UndoView(DeskView):
     """POST /api/v1/orders/{number}/undo/."""
 
     @extend_schema(
@@ -321,7 +310,7 @@ class UndoView(CodedView):
         return Response(status=204)
 
 
-class ReinstateView(CodedView):
+class ReinstateView(DeskView):
     """POST /api/v1/orders/{number}/reinstate/."""
 
     @extend_schema(
@@ -338,7 +327,7 @@ class ReinstateView(CodedView):
         return Response(status=204)
 
 
-class ApprovalsView(CodedView):
+class ApprovalsView(DeskView):
     """GET /api/v1/approvals/."""
 
     @extend_schema(
@@ -396,7 +385,7 @@ DECIDED: dict[int, Any] = {
 }
 
 
-class ApproveView(CodedView):
+class ApproveView(DeskView):
     """POST /api/v1/approvals/{uuid}/approve/."""
 
     @extend_schema(
@@ -410,7 +399,7 @@ class ApproveView(CodedView):
         return _decide(request, uuid, approve=True)
 
 
-class RejectView(CodedView):
+class RejectView(DeskView):
     """POST /api/v1/approvals/{uuid}/reject/."""
 
     @extend_schema(

@@ -66,11 +66,19 @@ class Approving(Requesting):
         **chosen: Any,
     ) -> Cancellation:
         with self.decide(number, "ask_approval", version=version, note=justification) as d:
+            if (before := self.asked_before(d, cause)) is not None:
+                return before
             row, now = self._wish(d, Cancellation.Status.WAITING_APPROVAL, plan=plan, cause=cause, **chosen)
             if now.approval is None:
                 raise rules.NothingToDo(_("This needs nobody's approval."))
             self._open_approval(d, row, now, justification=justification)
         return row
+
+    def asked_before(self, d: Decision, cause: str | None) -> Cancellation | None:
+        """What the same wish has made already, asked under the order's lock; then nothing is written."""
+        before = Cancellation.objects.filter(cause=cause, order=d.order).first() if cause else None
+        d.only_if_changed = before is not None
+        return before
 
     def _wish(
         self, d: Decision, status: str, *, plan: rules.Plan | None, cause: str | None, **chosen: Any

@@ -79,7 +79,9 @@ class BulkWork(Batching, Approving):
             actor.require("orders.cancel_in_bulk")
         except NotAllowed as no:
             return {item.order.number or "": no for item in items}
-        return type(self)(actor=actor, as_of=self.as_of, **self.kwargs).cancel_items(run, items)
+        handler = type(self)(actor=actor, as_of=self.as_of, **self.kwargs)
+        handler._may_go_on = True  # maintenance was off when this part began: it is done as a whole
+        return handler.cancel_items(run, items)
 
     def cancel_items(self, run: BulkRun, items: Sequence[BulkItem]) -> Outcomes:
         """This will cancel the orders of these items; letters that are told together wait for the run's end."""

@@ -44,6 +44,7 @@ from orders.models import (
     as_json,
 )
 from orders.processing.letters import order_context
+from orders.processing.webhooks import tell_webhooks
 from orders.signals import order_status_changed, payment_event_created, shipping_event_created
 from payments.models import Refund, Transaction
 from shop import jobs
@@ -158,6 +159,7 @@ class Decision:
         self._letters: list[tuple[str, str, dict[str, Any]]] = []
         self._before_fields: dict[str, str] = {}
         self._after_commit: list[Callable[[], object]] = []
+        self._shipping_events: list[ShippingEvent] = []
         # A worker's follow-up that finds nothing to do leaves no journal entry.
         self.only_if_changed = False
 
@@ -246,6 +248,7 @@ class Decision:
             for line_id, count in units.items():
                 self.bump(line_id, counter, by * count)
         self.details.setdefault("events", []).append(shipping_record(event, quantities))
+        self._shipping_events.append(event)
         self._after_commit.append(partial(self._send, shipping_event_created, event=event))
         return event
 
@@ -322,6 +325,7 @@ class Decision:
         self._write_lines()
         self._write_letters()
         entry = self._write_journal()
+        tell_webhooks(self.order, self.facts, entry, parcels=self._shipping_events)
         insert(
             OrderStatusChange(old_status=old, new_status=new, transition=name, **self._by())
             for old, new, name in self._hops
@@ -493,7 +497,7 @@ def payment_record(
 
 
 def changed_since(order: Order, version: int, *, actor: Actor) -> OrderChanged:
-    """Tell who did what since the version that somebody has before them. Customers hear of the shop, not of its staff."""
+    """Tell who did what since the version that somebody has before them; to customers, it was the shop."""
     since = list(JournalEntry.objects.filter(order=order, sequence__gt=version).order_by("-sequence")[:20])
     if not since:
         return OrderChanged(_("This page does not belong to the order as it is now. Look again before you go on."))

@@ -23,6 +23,7 @@ from orders.processing.base import HandlerBase
 from orders.processing.decision import Decision
 from orders.processing.placement import Item, PaymentChoice, Placement, PlacementRefused, Placing
 from orders.rules import recurring as rules
+from payments.gateways import is_credit
 from payments.models import Payment
 from payments.services import takes_money_online
 from shop import jobs
@@ -302,5 +303,10 @@ def _payment_of(d: Decision, gateway: str) -> tuple[str, Mapping[str, Any]]:
     if not gateway and len(paid) > 1:
         raise PaymentUnclear(field="gateway")
     gateway = gateway or next(iter(paid), "manual")
-    takes_money_online(gateway=gateway)  # Raises UnknownGateway.
+    if takes_money_online(gateway=gateway) and d.order.pays_on_delivery:  # raises UnknownGateway
+        words = _("This order is paid on delivery; the orders to come cannot be paid online.")
+        raise PaymentUnclear(words, field="gateway")
+    if is_credit(gateway) and gateway not in paid:
+        words = _("This order was not paid with that credit, so the orders to come cannot be either.")
+        raise PaymentUnclear(words, field="gateway")
     return gateway, paid[gateway].details if gateway in paid else {}

@@ -79,6 +79,8 @@ class Submitting(Approving):
     ) -> Cancellation:
         """Record a cancellation that is asked for during maintenance, to be worked off afterwards."""
         with self.decide(number, "queue_cancellation", version=version, note=chosen["note"]) as d:
+            if (before := self.asked_before(d, cause)) is not None:
+                return before
             row, _plan = self._wish(d, Cancellation.Status.QUEUED, plan=plan, cause=cause, **chosen)
             row.outcome = note_to
             row.save(update_fields=["outcome"])

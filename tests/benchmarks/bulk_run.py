@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -29,6 +30,7 @@ import psycopg
 from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[2]
+DESK = str(Path(__file__).with_name("bulk_desk.py"))
 # For what hangs, not for what is slow.
 PATIENCE_SECONDS = 1800
 PART = "orders.bulk_cancel"
@@ -110,9 +112,9 @@ def answer(address: str, *command: str) -> str:
     return said.strip()
 
 
-def inside(address: str, verb: str, *args: Any) -> str:
-    """What one of the functions under "Inside the desk" says."""
-    return answer(address, __file__, "--inside", verb, *map(str, args))
+def desk(address: str, verb: str, *args: Any) -> str:
+    """What a function of bulk_desk.py says."""
+    return answer(address, DESK, verb, *map(str, args))
 
 
 @contextmanager
@@ -151,13 +153,11 @@ def until(condition: Any, *, pause: float = 0.02) -> None:
 def placed(address: str, name: str, orders: int, *, processes: int = 3) -> str:
     """Place the orders in a database of that name, and do all their jobs; returns its address."""
     there = create(address, name)
-    inside(there, "prepare")
+    desk(there, "prepare")
     at = [orders * n // processes for n in range(processes + 1)]
-    sellers = [
-        process(there, __file__, "--inside", "place", str(first), str(last))
-        for first, last in zip(at, at[1:], strict=False)
-    ]
-    if any([seller.wait(timeout=PATIENCE_SECONDS) for seller in sellers]):
+    sellers = [process(there, DESK, "place", str(first), str(last)) for first, last in pairwise(at)]
+    codes = [seller.wait(timeout=PATIENCE_SECONDS) for seller in sellers]
+    if any(codes):
         drop(address, name)
         raise RuntimeError("Not all orders could be placed.")
     with workers(there, processes):
@@ -168,11 +168,11 @@ def placed(address: str, name: str, orders: int, *, processes: int = 3) -> str:
 def in_a_loop(address: str, template: str, *, orders: int, check: bool = True) -> Measured:
     name = f"{template}_loop"
     there = create(address, name, template=template)
-    found = Measured(orders=orders, worked=float(inside(there, "loop", orders)), load=os.getloadavg()[0])
+    found = Measured(orders=orders, worked=float(desk(there, "loop", orders)), load=os.getloadavg()[0])
     if check:
         with workers(there, 2):
             found.followed = all_done(there)
-        found.faults = inside(there, "faults", orders).splitlines()
+        found.faults = desk(there, "faults", orders).splitlines()
     drop(address, name)
     return found
 
@@ -187,7 +187,7 @@ def in_workers(
         def is_there(query: str, *args: Any) -> bool:
             return connection.execute(query.encode(), args).fetchone() is not None
 
-        run, begun = inside(there, "begin").split()
+        run, begun = desk(there, "begin").split()
         promised = time.monotonic()
         found = Measured(orders=orders, worked=0.0, begun=float(begun))
         until(lambda: is_there("SELECT 1 FROM shop_job WHERE kind = %s AND state <> 'waiting'", PART), pause=0.002)
@@ -202,7 +202,7 @@ def in_workers(
         if check:
             found.followed = all_done(there)
     if check:
-        found.faults = inside(there, "faults", orders).splitlines()
+        found.faults = desk(there, "faults", orders).splitlines()
     if found.killed < kills:
         found.faults.append(f"only {found.killed} of {kills} workers could be killed in the middle")
     drop(address, name)
@@ -216,7 +216,7 @@ def killed_inside_a_part(
     victim = connection.execute(f"{IN_A_PART} ORDER BY random() LIMIT 1").fetchone()
     if victim is None:
         return False
-    time.sleep(random.uniform(0, 0.3))  # noqa: S311
+    time.sleep(random.uniform(0, 0.3))
     program = running[victim[0]]
     # Stopped first, it cannot commit between the look and the kill.
     program.send_signal(signal.SIGSTOP)
@@ -235,7 +235,7 @@ def killed_inside_a_part(
 def longest_pause(address: str) -> float:
     """The longest time between two finished parts."""
     rows = asked(address, "SELECT done_at FROM shop_job WHERE kind = %s AND done_at IS NOT NULL ORDER BY 1", PART)
-    pauses = [(later[0] - earlier[0]).total_seconds() for earlier, later in zip(rows, rows[1:], strict=False)]
+    pauses = [(later[0] - earlier[0]).total_seconds() for earlier, later in pairwise(rows)]
     return max(pauses, default=0.0)
 
 
@@ -248,121 +248,8 @@ def all_done(address: str) -> float:
     return time.monotonic() - start
 
 
-# ---------------------------------------------------------------------------------------------------------------
-# Inside the desk: each in a process of its own, on the database of DATABASE_URL
-
-
-class Inside:
-    """What is done by the desk's own code; a subprocess calls one of these, as Django knows one database at a time."""
-
-    def prepare(self) -> None:
-        from django.core.management import call_command
-        from django.contrib.auth.models import Group
-
-        from shop.models import User
-        from tests import factories
-
-        call_command("migrate", verbosity=0)
-        store = factories.StoreFactory(code="bench")
-        for _n in range(60):
-            factories.stocked(store, units=100_000)
-        # One begins the run, the other agrees to it.
-        for name in ("beginner", "approver"):
-            user = User.objects.create(username=name, email=f"{name}@example.com", is_staff=True)
-            user.groups.add(Group.objects.get(name="Admin"))
-
-    def place(self, first: str, last: str) -> None:
-        """Orders of three lines, every second one captured; of ten orders, two are of one customer."""
-        from inventory.models import Product
-        from orders.processing import get_event_handler
-        from shop.actors import Actor
-        from shop.models import Store
-        from tests import factories
-
-        store, products, chance = Store.objects.get(code="bench"), list(Product.objects.all()), random.Random(first)  # noqa: S311
-        for n in range(int(first), int(last)):
-            # Nobody works off jobs meanwhile: they would pay the orders of another process before it asks to.
-            order = factories.place_order(
-                chance.sample(products, 3),
-                store=store,
-                until="preparing" if n % 2 else "approved",
-                shipping="4.90",
-                email=f"customer{n - (n % 10 == 1)}@example.com",
-            )
-            if n % 2:
-                get_event_handler(Actor.system()).take_payment(number=order.number or "")
-
-    def loop(self, count: str) -> None:
-        """Says the seconds; what a process does only once is done before."""
-        from orders.models import Order
-        from orders.processing import get_event_handler
-        from shop.actors import Actor
-
-        orders = Order.objects.order_by("pk").values_list("pk", "number")[: int(count)]
-        handler = get_event_handler(Actor.system())
-        handler.plan_cancellation(number=orders[0][1] or "")
-        start = time.perf_counter()
-        for pk, number in orders:
-            handler = get_event_handler(Actor.system())
-            handler.cancel(number=number or "", reason="other", note="benchmark", cause=f"loop:{pk}")
-        print(time.perf_counter() - start)
-
-    def begin(self) -> None:
-        """Says the run's id and the seconds it took to begin it."""
-        from orders.models import BulkRun, Order
-        from orders.processing import get_event_handler
-        from shop.actors import Actor
-        from shop.models import User
-
-        beginner, approver = (Actor.staff(User.objects.get(username=name)) for name in ("beginner", "approver"))
-        orders = list(Order.objects.order_by("pk").values_list("pk", "version"))
-        start = time.perf_counter()
-        run = get_event_handler(beginner).start_bulk_run(
-            orders=orders, reason="other", note="benchmark", justification="benchmark"
-        )
-        seconds = time.perf_counter() - start
-        if run.status == BulkRun.Status.WAITING_APPROVAL:
-            get_event_handler(approver).approve_bulk(approval=str(run.approval.uuid))
-        print(run.pk, seconds)
-
-    def faults(self, count: str) -> None:
-        """Says what is not as it should be: the books, and what happened more or less than once."""
-        from orders.processing.verify import verify
-
-        for words in (*verify(), *self._not_once(int(count))):
-            print(words)
-
-    def _not_once(self, count: int) -> Iterator[str]:
-        from collections import Counter
-
-        from orders.models import CommunicationEvent, Order, ShippingEvent
-        from payments.models import DemoGatewayEntry
-        from shop.models import Job
-
-        orders = set(Order.objects.order_by("pk").values_list("pk", flat=True)[:count])
-        cancelled = Counter(ShippingEvent.objects.filter(event_type__code="cancelled").values_list("order", flat=True))
-        told = Counter(
-            CommunicationEvent.objects.filter(event_type__in=["order_cancelled", "orders_cancelled"]).values_list(
-                "order", flat=True
-            )
-        )
-        for what, times in (("cancelled", cancelled), ("told", told)):
-            if set(times) != orders or set(times.values()) != {1}:
-                yield f"not each order {what} once: {len(times)} of {count}, {max(times.values(), default=0)} times"
-        if Order.objects.filter(status="cancelled").count() != count:
-            yield "not all are cancelled"
-        sent = Counter(
-            DemoGatewayEntry.objects.filter(operation__in=["refund", "void"]).values_list("payment_key", flat=True)
-        )
-        if len(sent) != count or set(sent.values()) != {1}:
-            yield f"not each money sent back once: {len(sent)}, {max(sent.values(), default=0)} times"
-        if left := Job.objects.exclude(state=Job.State.DONE).count():
-            yield f"{left} jobs are not done"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inside", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--orders", type=int, default=1000)
     parser.add_argument("--loop", type=int, default=0, help="how many of them in the loop (all)")
     parser.add_argument("--workers", type=int, default=2)
@@ -370,14 +257,6 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="use the orders of the last time, and keep them")
     options = parser.parse_args()
-    if options.inside:
-        sys.path.insert(0, str(ROOT))
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-        import django
-
-        django.setup()
-        getattr(Inside(), options.inside[0])(*options.inside[1:])
-        return
     address = os.environ["DATABASE_URL"]
     template = f"{urlsplit(address).path[1:]}_{options.orders}"
     if not (options.keep and asked(address, "SELECT 1 FROM pg_database WHERE datname = %s", template)):
@@ -408,7 +287,10 @@ def compare(address: str, template: str, options: argparse.Namespace) -> None:
 
 
 def say(name: str, found: Measured, check: bool) -> None:
-    print(f"{name}: {found.orders} orders in {found.worked:.2f} s, {found.rate:.0f} a second; load {found.load:.1f}")
+    print(
+        f"{name}: {found.orders} orders in {found.worked:.2f} s, {found.rate:.0f} a second; load {found.load:.1f}",
+        flush=True,
+    )
     if found.begun:
         print(f"  begun in {found.begun:.2f} s, then picked up in {found.picked_up:.2f} s", end="")
         print(f"; longest pause between two parts {found.waited:.1f} s")

@@ -1,4 +1,4 @@
-"""A bulk run in workers against the same orders in a loop, on PostgreSQL: the ratio, and that killing doubles nothing."""
+"""A bulk run in workers on PostgreSQL: its speed against a loop, and that killing workers doubles nothing."""
 
 from __future__ import annotations
 

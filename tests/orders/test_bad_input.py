@@ -393,7 +393,9 @@ def test_a_plan_of_an_older_order_names_who_changed_what(
     before = world(order)
     told = confirm()
     assert (told.status, told.code) == (409, "" if door == "dialog" else "order_changed")
-    assert f"{colleague.get_full_name()} put the order on hold" in told.words
+    # A customer hears of the shop, not of who works there.
+    who = order.store.name if door == "customer API" else colleague.get_full_name()
+    assert f"{who} put the order on hold" in told.words
     assert world(order) == before
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import time_machine
 from django.core import signing
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import trans_real
 
@@ -19,15 +21,17 @@ from orders.models import (
     Approval,
     ApprovalLevel,
     ApprovalPolicy,
+    Cancellation,
     CancellationReason,
     CancellationRequest,
     CancelRule,
     Order,
     Status,
 )
-from orders.processing import EventHandler, get_event_handler
+from orders.processing import EventHandler, PaymentChoice, get_event_handler
 from orders.processing.requesting import Wish
 from orders.rules import signed
+from payments.services import credit
 from shop import jobs, maintenance
 from shop.actors import Actor
 from shop.errors import Refused
@@ -266,3 +270,86 @@ def test_a_plan_of_another_release_is_refused_with_words() -> None:
     token = signing.dumps({"choice": {}, "plan": {"number": "1"}}, salt=f"{signed.SALT}:x", compress=True)
     with pytest.raises(signed.PlanForged):
         signed.read_plan(token, purpose="x")
+
+
+def test_an_unpaid_order_that_cannot_be_cancelled_names_no_customer_in_the_log(
+    store: Store, settings: Any, caplog: pytest.LogCaptureFixture, clock: Any
+) -> None:
+    settings.ORDER_EVENT_HANDLER = f"{__name__}.Talkative"
+    factories.place_order(store=store, email="ada@example.com", pay=False)
+    clock.shift(timedelta(days=30))
+    tasks.cancel_unpaid()
+    assert "execute_cancellation" in caplog.text
+    assert "ada@example.com" not in caplog.text
+
+
+class Interrupted(EventHandler):
+    """Maintenance begins just when a part of a bulk run does."""
+
+    def cancel_items(self, run: Any, items: Any) -> Any:
+        maintenance.start(actor=Actor.system())
+        return super().cancel_items(run, items)
+
+
+def test_a_part_of_a_bulk_run_that_has_begun_is_finished_though_maintenance_begins(
+    staff: Staff, store: Store, work: Work, settings: Any
+) -> None:
+    settings.ORDER_EVENT_HANDLER = f"{__name__}.Interrupted"
+    order = factories.place_order(store=store)
+    run = by(staff("Admin")).start_bulk_run(orders=[(order.pk, fresh(order).version)], reason="out_of_stock")
+    work()
+    assert (run.items.get().state, run.items.get().code) == ("done", "")
+
+
+def paid_with_credit_and_card(store: Store) -> Order:
+    customer = factories.UserFactory()
+    granted = {"kind": "store_credit", "currency": store.currency, "as_of": timezone.now(), "actor_name": "Mira"}
+    account = credit.grant(owner_id=customer.pk, amount=Decimal(100), key="grant", **granted).account
+    parts = [
+        PaymentChoice(gateway="store_credit", amount=Decimal(5), details={"credit_account": account.pk}),
+        PaymentChoice(gateway="demo"),
+    ]
+    return factories.place_order([("10.00", 2)], store=store, customer=customer, payments=parts)
+
+
+def test_a_series_does_not_begin_to_spend_a_customers_credit_by_default(staff: Staff, store: Store) -> None:
+    order = paid_with_credit_and_card(store)
+    browser = Client()
+    browser.force_login(staff("Admin"))
+    page = browser.get(reverse("admin:orders_order_do", args=(order.pk, "repeat")))
+    field = page.context["form"].fields["gateway"]
+    assert field.initial == "demo"
+    assert "loyalty" not in dict(field.choices)
+
+
+def test_a_series_is_not_paid_with_credit_that_the_order_was_not_paid_with(store: Store, system: EventHandler) -> None:
+    order = paid_with_credit_and_card(store)
+    with pytest.raises(Refused):
+        system.start_recurring(number=order.number or "", unit="week", gateway="loyalty")
+    assert fresh(order).recurring is None
+
+
+def test_a_series_that_ships_before_it_is_paid_is_not_paid_online(store: Store, system: EventHandler) -> None:
+    order = factories.place_order(store=store, gateway="manual", pays_on_delivery=True)
+    with pytest.raises(Refused):
+        system.start_recurring(number=order.number or "", unit="week", gateway="demo")
+    assert system.start_recurring(number=order.number or "", unit="week").gateway == "manual"
+
+
+class Overtaken(EventHandler):
+    """The same call comes a second time, and is quicker."""
+
+    def cancel(self, **kwargs: Any) -> Any:
+        if "agreed" not in kwargs and not Cancellation.objects.exists():
+            EventHandler(actor=self.actor).submit_cancellation(justification="Broken", **kwargs)
+        return super().cancel(**kwargs)
+
+
+def test_the_same_wish_twice_at_once_asks_for_approval_once(packer: User, store: Store, settings: Any) -> None:
+    order = factories.place_order(store=store, until="approved")
+    ApprovalPolicy.objects.create(name="all", level=ApprovalLevel.objects.get(level=1))
+    settings.ORDER_EVENT_HANDLER = f"{__name__}.Overtaken"
+    wish = {"number": order.number or "", "reason": "out_of_stock", "cause": "a", "justification": "Broken"}
+    row = by(packer).submit_cancellation(**wish)
+    assert (row, row.status) == (Cancellation.objects.get(), "waiting_approval")
+    assert Approval.objects.count() == 1

@@ -106,7 +106,7 @@ def test_however_a_line_is_taken_apart_its_pieces_are_what_it_cost(currency: str
 
 
 @pytest.mark.django_db
-@settings(max_examples=12, **RELAXED)
+@settings(max_examples=6, **RELAXED)
 @given(cart=carts(), seed=st.integers(0, 999), sizes=st.lists(st.integers(1, 3), max_size=9))
 def test_every_partial_refund_is_the_price_of_its_units_and_all_of_them_are_what_was_paid(
     cart: Cart, seed: int, sizes: list[int]
@@ -141,7 +141,7 @@ def test_every_partial_refund_is_the_price_of_its_units_and_all_of_them_are_what
 
 
 @pytest.mark.django_db
-@settings(max_examples=8, **RELAXED)
+@settings(max_examples=5, **RELAXED)
 @given(cart=carts(), seed=st.integers(0, 999), keep=st.integers(1, 3))
 def test_what_ships_and_what_is_cancelled_share_what_was_paid(cart: Cart, seed: int, keep: int) -> None:
     """Cancelled before the money is taken, after it, and the rest shipped: nobody pays for what they do not get."""

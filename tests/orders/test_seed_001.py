@@ -46,6 +46,9 @@ def by_admin(user: User, order: Order, *, lines: dict[int, int] | None = None, *
     for name, value in chosen.get("contact", {}).items():
         fields[f"contact_{name}"] = value
     page = client.get(url(order, "cancel"))
+    # Of a last unit there is nothing to choose.
+    if lines and b'value="some"' in page.content:
+        fields |= {"scope": "some", **{f"units_{pk}": str(units) for pk, units in lines.items()}}
     if page.status_code != 200 or b'name="reason"' not in page.content:
         # Without a form, somebody may still send one.
         sent = client.post(url(order, "cancel"), {**fields, "step": "confirm"})

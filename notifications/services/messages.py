@@ -1,4 +1,4 @@
-"""What can be done with messages: queue, render, send again, check a template of staff.
+"""Messages to people: queue, render, send again, check a template of staff.
 
 The caller decides and calls `queue_message` in its own transaction; a worker (tasks.py) renders and sends. An e-mail
 may arrive twice (the process can die between the mail server's "accepted" and our commit), never zero times. Both
@@ -23,15 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import rules
 from notifications.models import Message, MessageTemplate
-from notifications.rules import ApprovalContext as ApprovalContext
-from notifications.rules import Audience, Event
-from notifications.rules import CancelledOrderContext as CancelledOrderContext
-from notifications.rules import LineContext as LineContext
-from notifications.rules import OrderContext as OrderContext
-from notifications.rules import OrdersContext as OrdersContext
-from notifications.rules import PaymentContext as PaymentContext
-from notifications.rules import StoreContext as StoreContext
-from notifications.rules import UnitsContext as UnitsContext
+from notifications.rules import ApprovalContext, Audience, Event, OrderContext, OrdersContext
 from shop import jobs
 from shop.actors import Actor
 from shop.errors import Invalid, Refused
