@@ -315,7 +315,7 @@ class WebhookEndpointAdmin(ActionsAdmin):
     def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
         if change:
             # Its state may have changed while the form was open.
-            obj.save(update_fields=form._meta.fields)
+            obj.save(update_fields=list(form.cleaned_data))
             return
         obj.secret, obj.created_at = webhooks.new_secret(), timezone.now()
         obj.created_by = actor_of(request).user

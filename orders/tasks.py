@@ -175,6 +175,7 @@ class CancelInBulk(jobs.Handler):
     label = _("Cancel a part of many orders")
     what_happened = _("Some orders of a bulk cancellation have not been cancelled yet; nothing is half done.")
     what_to_do = _("Try again. Done by hand leaves out what still waits of this part.")
+    settles_only = True
 
     def settle(self, job: Job, outcome: jobs.Outcome) -> None:
         if outcome.state == "done":

@@ -210,8 +210,12 @@ def answer_keyed(request: Request, *, required: bool, answer: Callable[[], Respo
         return answer()
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise KeyUnfit(params={"most": LONGEST_KEY}, field="Idempotency-Key")
-    asker = f"token:{request.auth.pk}" if isinstance(request.auth, ApiToken) else f"user:{request.user.pk}"
-    return once(request, scope=f"desk:{asker}", key=key, answer=answer)
+    return once(request, scope=f"desk:{asker_of(request)}", key=key, answer=answer)
+
+
+def asker_of(request: Request) -> str:
+    """Within which a key counts: one token, or one person's sessions."""
+    return f"token:{request.auth.pk}" if isinstance(request.auth, ApiToken) else f"user:{request.user.pk}"
 
 
 def once(request: Request, *, scope: str, key: str, answer: Callable[[], Response]) -> Response:

@@ -38,6 +38,8 @@ from shop.together import insert
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
+# Of a job that does everything in its settle: from there on the row's own lock says that its worker lives.
+SHORT_LEASE = timedelta(seconds=5)
 PERFORM_LIMIT_SECONDS = 45  # Celery's time limit of the drain task minus its claim window; must be shorter than LEASE
 DRAIN_SECONDS = 30
 NUDGE_SECONDS = 0.5
@@ -99,6 +101,8 @@ class Handler:
 
     what_happened, what_to_do  plain words for the person who finds the job in the inbox
     due_after                  how long they have, from when it came there
+    settles_only               `perform` does nothing, and nobody who holds other locks writes its jobs' rows: the row is
+                               locked while it settles, so that a killed worker's job is taken up again in seconds
     """
 
     label: Words = ""
@@ -106,6 +110,7 @@ class Handler:
     what_to_do: Words = _("Try again; if it keeps failing, do it by hand and note what you did.")
     schedule: Sequence[int] = DATABASE_SCHEDULE
     due_after: timedelta = timedelta(days=1)
+    settles_only: bool = False
 
     def perform(self, job: Job) -> Outcome:
         return done()
@@ -293,7 +298,7 @@ def claim(*, as_of: datetime, key: str | None = None) -> Job | None:
             pk, kind = found
             Job.objects.filter(due, pk=pk).update(
                 state=Case(When(used_up, then=Value(Job.State.NEEDS_ATTENTION)), default=Value(Job.State.RUNNING)),
-                lease_until=Case(When(used_up, then=None), default=Value(as_of + LEASE)),
+                lease_until=Case(When(used_up, then=None), default=Value(as_of + _lease_of(kind))),
                 lease_token=Case(When(used_up, then=None), default=Value(token)),
                 last_error=Case(
                     When(used_up & Q(last_error=""), then=Value("The worker stopped in the middle, every time.")),
@@ -305,6 +310,17 @@ def claim(*, as_of: datetime, key: str | None = None) -> Job | None:
             job = Job.objects.get(pk=pk)
         if job.lease_token == token:
             return job
+
+
+def _lease_of(kind: str) -> timedelta:
+    return SHORT_LEASE if kind in _handlers and _handlers[kind].settles_only else LEASE
+
+
+def _hold(job: Job) -> None:
+    """Lock a job's row until its settle has ended: whoever looks for work passes over it, however long it takes."""
+    mine = Job.objects.select_for_update(no_key=True).filter(pk=job.pk, lease_token=job.lease_token)
+    if not list(mine.values_list("pk", flat=True)):
+        raise LeaseLost(job.key)
 
 
 def perform(job: Job) -> Outcome:
@@ -330,6 +346,8 @@ def settle(job: Job, outcome: Outcome, *, as_of: datetime) -> Outcome:
     try:
         with transaction.atomic():
             if job.kind in _handlers:
+                if _handlers[job.kind].settles_only:
+                    _hold(job)
                 handler_of(job.kind).settle(job, outcome)
             _write_state(job, outcome, as_of=as_of)
         return outcome
@@ -517,7 +535,7 @@ def purge(*, before: datetime) -> int:
 
     What needs attention stays, and so does what a person did: their note is the only trace of it.
     """
-    return Job.objects.filter(state=Job.State.DONE, done_at__lt=before, resolved_note="")._raw_delete("default")
+    return Job.objects.filter(state=Job.State.DONE, done_at__lt=before, resolved_by=None)._raw_delete("default")
 
 
 def log_failure(words: str, job: Job, error: Exception) -> None:

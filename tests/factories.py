@@ -162,5 +162,6 @@ def seed() -> None:
         "orders.migrations.0009_document_roles",
         "checkout.migrations.0002_roles",
         "payments.migrations.0003_credit_roles",
+        "notifications.migrations.0003_webhook_roles",
     ):
         import_module(name).fill(apps, None)

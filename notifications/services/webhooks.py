@@ -253,9 +253,11 @@ def switch_off_failing(endpoint_id: int, *, reason: str) -> None:
         is_active=False, disabled_at=now, disabled_reason=reason[:300]
     )
     if off:
+        store_id = WebhookEndpoint.objects.values_list("store", flat=True).get(pk=endpoint_id)
         args, mark = {"endpoint": endpoint_id}, int(now.timestamp())
-        jobs.enqueue(NOTICE, key=f"{NOTICE}:{endpoint_id}:{mark}", args=args)
-        jobs.enqueue(OFF, key=f"{OFF}:{endpoint_id}:{mark}", args=args)
+        jobs.enqueue_many(
+            jobs.Promise(kind, f"{kind}:{endpoint_id}:{mark}", args, store_id=store_id) for kind in (NOTICE, OFF)
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -216,8 +216,9 @@ class BulkRunView(DeskView):
             raise NoSuchRun
         pages = Pages()
         rows = run.items.select_related("order", "cancellation").order_by("position")
-        items = [shown_item(item) for item in pages.paginate_queryset(rows, request, view=self) or []]
-        return Response({**shown_run(request, run), "items": pages.get_paginated_response(items).data})
+        page: list[BulkItem] = pages.paginate_queryset(rows, request, view=self) or []
+        items = pages.get_paginated_response([shown_item(item) for item in page]).data
+        return Response({**shown_run(request, run), "items": items})
 
 
 def shown_item(item: BulkItem) -> dict[str, Any]:

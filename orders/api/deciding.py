@@ -23,7 +23,7 @@ from orders.processing.approving import approval_of
 from orders.processing.cancelling import Choices, Contact
 from orders.processing.letters import order_context
 from payments.gateways import gateway_label
-from shop.api import desk_actor_of, staff_actor_of
+from shop.api import asker_of, desk_actor_of, staff_actor_of
 from shop.money import rounded
 
 KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)
@@ -289,7 +289,7 @@ def cancel_as_asked(request: Request, number: str, asked: Mapping[str, Any]) -> 
 def cause_of(request: Request, order: Order) -> str | None:
     """The caller's Idempotency-Key as the cause of what it asks for: the same one again is the same answer."""
     given = request.headers.get("Idempotency-Key", "")
-    digest = hashlib.sha256(f"{request.user.pk}:{given}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{asker_of(request)}:{given}".encode()).hexdigest()
     return f"api:{order.pk}:{digest}" if given else None
 
 

@@ -151,6 +151,7 @@ class Placing(Money):
         self._validate(placement)
         if (before := self._placed_before(placement)) is not None:
             return before
+        self._check_maintenance()
         try:
             return self._place(placement)
         except IntegrityError:
