@@ -203,7 +203,8 @@ class MessageTemplateAdmin(ActionsAdmin):
 
 
 def secret_told(secret: str) -> str:
-    told = _("The secret is %(secret)s. Copy it to the other system now: it is not shown again.")
+    # Last, so that nobody copies a full stop with it.
+    told = _("Copy the secret to the other system now, it is not shown again: %(secret)s")
     return told % {"secret": secret}
 
 

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=60)
 # Of a job that does everything in its settle: from there on the row's own lock says that its worker lives.
-SHORT_LEASE = timedelta(seconds=5)
+SHORT_LEASE = timedelta(seconds=2)
 PERFORM_LIMIT_SECONDS = 45  # Celery's time limit of the drain task minus its claim window; must be shorter than LEASE
 DRAIN_SECONDS = 30
 NUDGE_SECONDS = 0.5
@@ -101,8 +101,8 @@ class Handler:
 
     what_happened, what_to_do  plain words for the person who finds the job in the inbox
     due_after                  how long they have, from when it came there
-    settles_only               `perform` does nothing, and nobody who holds other locks writes its jobs' rows: the row is
-                               locked while it settles, so that a killed worker's job is taken up again in seconds
+    settles_only               `perform` does nothing, and nobody who holds other locks writes its jobs' rows: they are
+                               locked while they settle, so that a killed worker's job is taken up again in seconds
     """
 
     label: Words = ""

@@ -386,6 +386,45 @@ def test_one_that_was_let_go_is_not_sent_by_the_job_it_had_before(
     assert len(receiver.got) == sent == WebhookDelivery.objects.count()
 
 
+@pytest.mark.race
+@pytest.mark.django_db(transaction=True)
+def test_a_second_worker_does_not_overtake_the_one_that_is_sending(
+    receiver: Receiver, endpoint: WebhookEndpoint, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateways, "SECONDS", 120.0)
+    factories.place_order(until="approved")
+    rows = list(WebhookDelivery.objects.order_by("pk"))
+    is_sending, may_answer = threading.Event(), threading.Event()
+
+    def answer_late(request: Request) -> Response:
+        is_sending.set()
+        may_answer.wait(100)
+        return Response()
+
+    httpserver.expect_ordered_request("/slow").respond_with_handler(answer_late)
+    WebhookEndpoint.objects.update(url=httpserver.url_for("/slow"))
+
+    def first_worker() -> None:
+        try:
+            jobs.run_now(webhooks.job_key(rows[0]))
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=first_worker)
+    thread.start()
+    assert is_sending.wait(60)
+    WebhookEndpoint.objects.update(url=receiver.url)
+    try:
+        work()
+        assert {row.state for row in WebhookDelivery.objects.exclude(pk=rows[0].pk)} == {"held"}
+        assert receiver.got == []
+    finally:
+        may_answer.set()
+        thread.join()
+    work()
+    assert receiver.ids == [row.event_id for row in rows[1:]]
+
+
 # --- by people --------------------------------------------------------------------------------------------------
 
 
