@@ -535,7 +535,7 @@ def purge(*, before: datetime) -> int:
 
     What needs attention stays, and so does what a person did: their note is the only trace of it.
     """
-    return Job.objects.filter(state=Job.State.DONE, done_at__lt=before, resolved_by=None)._raw_delete("default")
+    return Job.objects.filter(state=Job.State.DONE, done_at__lt=before, resolved_note="")._raw_delete("default")
 
 
 def log_failure(words: str, job: Job, error: Exception) -> None:
