@@ -163,7 +163,7 @@ def test_the_desk_starts_with_one_command_stops_with_ctrl_c_and_starts_again_in_
     assert processes_with(f"VAR_DIR={tmp_path}") == []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.kill
 def test_when_one_part_dies_the_rest_is_stopped_and_it_is_named(launch: Launch, tmp_path: Path) -> None:
     program, _ = start(launch, tmp_path, DEMO="no", SECRET_KEY="of-this-test-only-" + "k" * 50)
