@@ -25,13 +25,12 @@ from orders.api.base import MAX_NUMBER_LENGTH, CookieScheme, StorefrontView
 from orders.models import Order, OrderNotFound
 from orders.processing import pay_now
 from shop.actors import Actor
-from shop.api import KeyReused, SessionAuthentication, canonical
+from shop.api import LONGEST_KEY, KeyReused, KeyUnfit, SessionAuthentication, canonical
 from shop.errors import Invalid, NotFound
 from shop.models import IdempotencyKey, Store, User
 
 CARTS, TAKEN_OVER = "carts", "carts_taken_over_by"
 MOST_CARTS = 20
-LONGEST_KEY = 200
 # How long a repetition waits for the request that it repeats, while that one talks to the gateway.
 PATIENCE_SECONDS, LOOK_EVERY_SECONDS = 3.0, 0.1
 
@@ -47,11 +46,6 @@ class KeyMissing(Invalid):
         "Send the header Idempotency-Key with a value of your own, new for each order and the same for each "
         "repetition, so that a repeated request does not order twice."
     )
-
-
-class KeyTooLong(Invalid):
-    code = "idempotency_key_invalid"
-    message = _("An Idempotency-Key has 1 to %(most)d printable characters.")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -159,12 +153,12 @@ def printable(text: Any) -> str:
 
 
 def key_of(request: Request, *, required: bool) -> str:
-    """The Idempotency-Key header. Raises KeyMissing, KeyTooLong."""
+    """The Idempotency-Key header. Raises KeyMissing, KeyUnfit."""
     key = request.headers.get("Idempotency-Key", "").strip()
     if not key and required:
         raise KeyMissing(field="Idempotency-Key")
     if len(key) > LONGEST_KEY or not key.isprintable():
-        raise KeyTooLong(params={"most": LONGEST_KEY}, field="Idempotency-Key")
+        raise KeyUnfit(params={"most": LONGEST_KEY}, field="Idempotency-Key")
     return key
 
 
