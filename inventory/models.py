@@ -25,6 +25,19 @@ def image_is_small_enough(image: File[Any]) -> None:
         raise ValidationError(_("The image is larger than 5 MB."), code="image_too_large")
 
 
+class ReturnExemption(models.TextChoices):
+    """Why a product cannot be sent back: the exceptions in the law of the EU (directive 2011/83, article 16)."""
+
+    MADE_TO_ORDER = "made_to_order", _("made to the customer's order")
+    PERISHABLE = "perishable", _("perishes quickly")
+    HYGIENE = "hygiene", _("sealed for hygiene")
+    MIXED = "mixed", _("cannot be separated once delivered")
+    SEALED_MEDIA = "sealed_media", _("sealed recordings or software")
+    PERIODICAL = "periodical", _("newspaper or magazine")
+    DATED_SERVICE = "dated_service", _("for a fixed date")
+    DIGITAL = "digital", _("digital content")
+
+
 class Product(models.Model):
     """One thing that can be bought, with its price."""
 
@@ -52,6 +65,13 @@ class Product(models.Model):
     )
     attributes = models.JSONField(
         _("attributes"), default=dict, blank=True, help_text=_('What tells variants apart, such as {"Colour": "Red"}.')
+    )
+    return_exemption = models.CharField(
+        _("cannot be sent back"),
+        max_length=20,
+        choices=ReturnExemption,
+        blank=True,
+        help_text=_("Why, where the law allows it. Counts for orders placed from now on."),
     )
     is_active = models.BooleanField(_("active"), default=True, help_text=_("If off, it cannot be bought."))
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)

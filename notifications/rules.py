@@ -102,6 +102,22 @@ class OrderContext(TypedDict):
     contact_channel: NotRequired[str]  # how the customer asked for it: "Telephone"; empty where it has no name
     contact_at: NotRequired[str]
     pay_by: NotRequired[str]  # until when `amount` has to be paid
+    return_code: NotRequired[str]  # what the customer writes on the parcel
+    return_instructions: NotRequired[str]  # what to do with it; may have several lines
+    pickup_date: NotRequired[str]
+    pickup_hours: NotRequired[str]  # "9–12", in the customer's own words
+    deduction: NotRequired[str]  # what is kept of the value of what came back
+    not_refunded: NotRequired[str]  # what a dearer delivery cost more and is not given back, in a sentence
+    # Of a withdrawal: what was stated and when, and what becomes of the units.
+    declared_at: NotRequired[str]  # to the second
+    stated_email: NotRequired[str]
+    stated_text: NotRequired[str]
+    units_cancelled: NotRequired[Sequence[UnitsContext]]
+    units_back: NotRequired[Sequence[UnitsContext]]
+    units_asked: NotRequired[Sequence[UnitsContext]]  # a person decides
+    send_back_by: NotRequired[str]
+    possible_until: NotRequired[str]  # where it was late: the last day in time
+    nothing_left: NotRequired[bool]  # all of it had been cancelled or sent back before
 
 
 class OrdersContext(TypedDict):
@@ -124,6 +140,7 @@ class ApprovalContext(TypedDict):
     requester_name: str
     number: str  # the order's; empty for a bulk run
     order_count: int
+    is_refund: NotRequired[bool]  # it is about a refund without goods, not a cancellation
     store: StoreContext  # only its name is shown; of no store: empty
     stage: str  # the order's status in words
     reason: str
@@ -147,6 +164,13 @@ EMPTY: dict[str, Any] = {
     ),
     **dict.fromkeys(("total", "order_url", "carrier", "tracking_number", "tracking_url", "amount"), ""),
     **dict.fromkeys(("refund_destination", "reason", "contact_channel", "contact_at", "pay_by"), ""),
+    **dict.fromkeys(("pickup_date", "pickup_hours", "deduction", "not_refunded"), ""),
+    **dict.fromkeys(("declared_at", "stated_email", "stated_text", "send_back_by", "possible_until"), ""),
+    **dict.fromkeys(("return_code", "return_instructions", "label_url"), ""),
+    "units_cancelled": [],
+    "units_back": [],
+    "units_asked": [],
+    "nothing_left": False,
     "whole": False,
     "orders": [],
     "refund_totals": [],
@@ -164,6 +188,7 @@ EMPTY_FOR_STAFF: dict[str, Any] = {
     **dict.fromkeys(("approver_name", "requester_name", "number", "stage", "reason", "justification", "value"), ""),
     **dict.fromkeys(("refund", "url", "deadline", "unanswered_by", "decision", "decided_by", "note", "outcome"), ""),
     "order_count": 1,
+    "is_refund": False,
     "policies": [],
     "store": {"name": "", "address": "", "email": ""},
 }
@@ -228,10 +253,16 @@ EVENTS: dict[str, Event] = dict(
         _event("ready_for_pickup", gettext_lazy("Ready for pickup"), "units"),
         _event("order_delivered", gettext_lazy("Delivered"), "units"),
         _event("address_changed", gettext_lazy("Delivery address changed")),
+        _event("address_change_requested", gettext_lazy("New address waits for an answer")),
+        _event("address_change_rejected", gettext_lazy("New address rejected"), "reason"),
         _event("cancellation_requested", gettext_lazy("Cancellation requested"), "units reason"),
         _event("cancellation_rejected", gettext_lazy("Cancellation rejected"), "units reason"),
-        _event("order_cancelled", gettext_lazy("Cancelled"), "units amount refund_destination reason"),
-        _event("order_partly_cancelled", gettext_lazy("Partly cancelled"), "units amount refund_destination reason"),
+        _event("order_cancelled", gettext_lazy("Cancelled"), "units amount refund_destination reason not_refunded"),
+        _event(
+            "order_partly_cancelled",
+            gettext_lazy("Partly cancelled"),
+            "units amount refund_destination reason not_refunded",
+        ),
         _event("orders_cancelled", gettext_lazy("Several orders cancelled"), "orders reason"),
         _event(
             "cancellation_confirmed",
@@ -242,7 +273,21 @@ EVENTS: dict[str, Event] = dict(
         _event("order_reinstated", gettext_lazy("Cancellation taken back"), "units whole amount pay_by"),
         _event("return_requested", gettext_lazy("Return requested"), "units reason"),
         _event("return_rejected", gettext_lazy("Return rejected"), "units reason"),
-        _event("units_returned", gettext_lazy("Return received"), "units amount refund_destination"),
+        _event(
+            "return_approved",
+            gettext_lazy("Return approved"),
+            "units carrier return_code return_instructions pickup_date pickup_hours",
+        ),
+        _event("return_arrived", gettext_lazy("Return has arrived"), "units return_code"),
+        _event(
+            "units_returned", gettext_lazy("Return received"), "units amount refund_destination deduction not_refunded"
+        ),
+        _event(
+            "withdrawal_received",
+            gettext_lazy("Withdrawal received"),
+            "units units_cancelled units_back units_asked declared_at stated_email stated_text return_code"
+            " label_url send_back_by possible_until not_refunded",
+        ),
         _event("recurring_ended", gettext_lazy("Recurring order ended"), "reason"),
         _event("order_refunded", gettext_lazy("Refunded"), "units amount refund_destination reason"),
         _event("approval_needed", gettext_lazy("Approval needed"), "deadline", "staff"),
@@ -329,6 +374,21 @@ def _sample_of_extras(kettle: dict[str, Any], cups: dict[str, Any]) -> dict[str,
         "contact_channel": _("Telephone"),
         "contact_at": "2026-11-21T14:30:00+00:00",
         "pay_by": "2026-11-24T14:30:00+00:00",
+        "return_instructions": _("Put the code into the parcel <in large letters> & hand it to the driver."),
+        "pickup_date": "2026-11-26",
+        "pickup_hours": "9–12",
+        "deduction": "4.90",
+        "not_refunded": _("Express: €5.00 more than the standard delivery is not refunded."),
+        "declared_at": "2026-11-21T14:30:05+00:00",
+        "stated_email": "zoe@example.com",
+        "stated_text": "Die Tassen <Set> passen nicht & der Kessel auch.",
+        "units_cancelled": [kettle],
+        "units_back": [{**cups, "quantity": 1, "total": "24.95"}],
+        "units_asked": [{**cups, "quantity": 1, "total": "24.95"}],
+        "send_back_by": "2026-12-05",
+        "possible_until": "2026-11-20",
+        "return_code": "R7K2M9QXA",
+        "label_url": "https://shop.example.com/orders/returns/label/R7K2M9QXA:sample/",
         "orders": [
             {
                 "number": "1000042",

@@ -149,11 +149,31 @@ class FulfilmentWorkflow(models.Model):
         """Everything came back and the money is with the customer again."""
 
 
+def all_withheld(order: Any) -> bool:
+    return order.facts.all_withheld
+
+
 class CancellationWorkflow(models.Model):
     """Before anything has shipped, an order can end."""
 
     class Meta:
         abstract = True
+
+    @transition(
+        "status",
+        [
+            Status.PAYMENT_WAITING,
+            Status.CONFIRMATION_WAITING,
+            Status.APPROVED,
+            Status.PREPARING,
+            Status.READY_FOR_PICKUP,
+        ],
+        Status.CANCELLATION_WAITING,
+        conditions=[all_withheld],
+        custom={"admin": False},
+    )
+    def await_cancellation(self) -> None:
+        """Another system is asked to cancel all that is left of it."""
 
     @transition(
         "status",
@@ -174,18 +194,24 @@ class CancellationWorkflow(models.Model):
 
 
 def something_left(order: Any) -> bool:
-    return not order.facts.nothing_left
+    return not order.facts.nothing_left and not order.facts.all_withheld
+
+
+GONE = [Status.CANCELLED, Status.CANCELLATION_WAITING]
 
 
 class ReinstatementWorkflow(models.Model):
-    """A cancelled order comes back: to where it was, when the cancellation is undone; to its payment, later."""
+    """A cancelled order comes back: to where it was, when the cancellation is undone; to its payment, later.
+
+    So does one that waited for another system's word, when that said no.
+    """
 
     class Meta:
         abstract = True
 
     @transition(
         "status",
-        Status.CANCELLED,
+        GONE,
         Status.PAYMENT_WAITING,
         conditions=[something_left],
         custom={"admin": False},
@@ -195,7 +221,7 @@ class ReinstatementWorkflow(models.Model):
 
     @transition(
         "status",
-        Status.CANCELLED,
+        GONE,
         Status.CONFIRMATION_WAITING,
         conditions=[something_left],
         custom={"admin": False},
@@ -203,16 +229,14 @@ class ReinstatementWorkflow(models.Model):
     def resume_confirmation_waiting(self) -> None:
         """The cancellation was undone."""
 
-    @transition("status", Status.CANCELLED, Status.APPROVED, conditions=[something_left], custom={"admin": False})
+    @transition("status", GONE, Status.APPROVED, conditions=[something_left], custom={"admin": False})
     def resume_approved(self) -> None:
         """The cancellation was undone."""
 
-    @transition("status", Status.CANCELLED, Status.PREPARING, conditions=[something_left], custom={"admin": False})
+    @transition("status", GONE, Status.PREPARING, conditions=[something_left], custom={"admin": False})
     def resume_preparing(self) -> None:
         """The cancellation was undone."""
 
-    @transition(
-        "status", Status.CANCELLED, Status.READY_FOR_PICKUP, conditions=[something_left], custom={"admin": False}
-    )
+    @transition("status", GONE, Status.READY_FOR_PICKUP, conditions=[something_left], custom={"admin": False})
     def resume_ready_for_pickup(self) -> None:
         """The cancellation was undone."""

@@ -14,4 +14,5 @@ class PaymentsConfig(AppConfig):
         from payments import gateways, tasks  # noqa: F401
 
         checks.register(gateways.check_gateways)
+        checks.register(gateways.check_stripe)
         checks.register(gateways.check_no_demo_gateway, checks.Tags.security, deploy=True)

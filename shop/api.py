@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, SuspiciousOperation, ValidationError
 from django.db import transaction
 from django.http import Http404
+from django.http.multipartparser import MultiPartParserError
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 from rest_framework import authentication, exceptions, pagination, parsers, throttling
 from rest_framework.request import Request
@@ -30,6 +35,8 @@ from shop.models import ApiToken, IdempotencyKey, User
 MAX_BODY_BYTES = 2_500_000
 MAX_DEPTH = 20
 LONGEST_KEY = 200
+
+Door = Callable[..., Response]
 
 
 class SessionAuthentication(authentication.SessionAuthentication):
@@ -68,14 +75,21 @@ class TokenThrottle(throttling.SimpleRateThrottle):
         return f"throttle:token:{request.auth.pk}" if isinstance(request.auth, ApiToken) else None
 
 
+class PersonThrottle(throttling.SimpleRateThrottle):
+    """So many requests of one customer, or of one address of guests: far more than a person clicks."""
+
+    scope = "person"
+    rate = "600/min"
+
+    def get_cache_key(self, request: Request, view: Any) -> str:
+        who = f"user:{request.user.pk}" if request.user.is_authenticated else f"address:{self.get_ident(request)}"
+        return f"throttle:person:{who}"
+
+
 class BoundedJSONParser(parsers.JSONParser):
     """JSON of a bounded size and depth: too much of either is the client's error, never the server's."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        request: Request | None = (parser_context or {}).get("request")
-        length = request.META.get("CONTENT_LENGTH") if request else None
-        if int(length or 0) > MAX_BODY_BYTES:
-            raise exceptions.ParseError(_("The request is too large."))
         try:
             data = super().parse(stream, media_type, parser_context)
         except RecursionError:
@@ -84,12 +98,36 @@ class BoundedJSONParser(parsers.JSONParser):
         return data
 
 
+class LargeJSONParser(parsers.BaseParser):
+    """As BoundedJSONParser, for doors that take pictures and say how much (`max_body_bytes`).
+
+    Not one of DRF's JSON parsers: those are only given what DATA_UPLOAD_MAX_MEMORY_SIZE lets through.
+    """
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
+        return BoundedJSONParser().parse(stream, media_type, parser_context)
+
+
+def refuse_too_large(request: Request, view: Any) -> None:
+    """Raise ParseError for a body of more bytes than a door takes, whatever its kind, before any of it is read.
+
+    A door that takes pictures says so (`max_body_bytes`). A body without a length counts as empty: Django reads none.
+    """
+    length = str(request.META.get("CONTENT_LENGTH") or "0")
+    if not length.isdecimal() or int(length[:20]) > getattr(view, "max_body_bytes", MAX_BODY_BYTES):
+        raise exceptions.ParseError(_("The request is too large."))
+
+
 def refuse_unfit(data: Any) -> None:
-    """Raise ParseError for nesting that nobody needs and for characters that a database cannot store."""
+    """Raise ParseError for nesting that nobody needs and for what a database cannot store."""
     level = [data]
     for _depth in range(MAX_DEPTH):
         if any("\x00" in value for value in level if isinstance(value, str)):
             raise exceptions.ParseError(_("The JSON holds a null character."))
+        if any(isinstance(value, float) and not math.isfinite(value) for value in level):
+            raise exceptions.ParseError(_("The JSON holds a number that is too large."))
         inner = [list(value) + list(value.values()) for value in level if isinstance(value, dict)]
         level = [value for values in inner + [v for v in level if isinstance(v, list)] for value in values]
         if not level:
@@ -103,6 +141,23 @@ class Pages(pagination.PageNumberPagination):
     page_size = 12
     page_size_query_param = "limit"
     max_page_size = 100
+
+
+class CursorPages(pagination.CursorPagination):
+    """next, previous, results: rows that come meanwhile move nobody's page. `limit` sets the page's size."""
+
+    page_size = 50
+    page_size_query_param = "limit"
+    max_page_size = 200
+    template = None
+    ordering = ("-pk",)
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (ValidationError, ValueError, OverflowError):
+            # A cursor that somebody made up: it names no place in this list.
+            raise exceptions.NotFound(self.invalid_cursor_message) from None
 
 
 def actor_of(request: Request) -> Actor:
@@ -142,6 +197,9 @@ def answer_error(error: Exception, context: dict[str, Any]) -> Response | None:
         return Response(body, status=error.http_status, headers=wait)
     if isinstance(error, Http404):
         error = exceptions.NotFound()
+    elif isinstance(error, SuspiciousOperation | MultiPartParserError):
+        # Django's own limits on forms: so many bytes, so many fields.
+        error = exceptions.ParseError(_("The request is too large, or is not what it says it is."))
     elif isinstance(error, PermissionDenied):
         error = exceptions.PermissionDenied()
     if not isinstance(error, exceptions.APIException):
@@ -173,8 +231,13 @@ def flat(detail: Any, path: str = "") -> dict[str, list[str]]:
         for index, inner in enumerate(detail):
             merged.update(flat(inner, f"{path}.{index}" if path else str(index)))
         return merged
-    messages = [str(item) for item in detail] if isinstance(detail, list) else [str(detail)]
-    return {path or api_settings.NON_FIELD_ERRORS_KEY: messages}
+    # Half a character of the input may stand in the words; an answer cannot hold it.
+    messages = [_whole(str(item)) for item in (detail if isinstance(detail, list) else [detail])]
+    return {_whole(path) or api_settings.NON_FIELD_ERRORS_KEY: messages}
+
+
+def _whole(text: str) -> str:
+    return text.encode(errors="replace").decode()
 
 
 class KeyReused(Refused):
@@ -203,19 +266,46 @@ def answer_keyed(request: Request, *, required: bool, answer: Callable[[], Respo
 
     A key counts for one token, or for one person's sessions. Raises KeyMissing, KeyUnfit, KeyReused.
     """
+    key = key_of(request, required=required)
+    return once(request, scope=f"desk:{asker_of(request)}", key=key, answer=answer) if key else answer()
+
+
+def key_of(request: Request, *, required: bool) -> str:
+    """This will read the Idempotency-Key, empty where there is none. Raises KeyMissing, KeyUnfit."""
     key = request.headers.get("Idempotency-Key", "").strip()
-    if not key:
-        if required:
-            raise KeyMissing(field="Idempotency-Key")
-        return answer()
+    if not key and required:
+        raise KeyMissing(field="Idempotency-Key")
     if len(key) > LONGEST_KEY or not key.isprintable():
         raise KeyUnfit(params={"most": LONGEST_KEY}, field="Idempotency-Key")
-    return once(request, scope=f"desk:{asker_of(request)}", key=key, answer=answer)
+    return key
+
+
+def keyed(*, required: bool = False) -> Callable[[Door], Door]:
+    """Let a door answer a request with an Idempotency-Key once (decorator of its method); see answer_keyed.
+
+    required  where money or stock moves. Not for doors that talk to the outside while they answer.
+    """
+
+    def decorate(method: Door) -> Door:
+        @wraps(method)
+        def answered(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+            return answer_keyed(request, required=required, answer=lambda: method(self, request, *args, **kwargs))
+
+        return answered
+
+    return decorate
 
 
 def asker_of(request: Request) -> str:
-    """Within which a key counts: one token, or one person's sessions."""
-    return f"token:{request.auth.pk}" if isinstance(request.auth, ApiToken) else f"user:{request.user.pk}"
+    """Within which a key counts: one token, one person's sessions, or one guest's session."""
+    if isinstance(request.auth, ApiToken):
+        return f"token:{request.auth.pk}"
+    if request.user.is_authenticated:
+        return f"user:{request.user.pk}"
+    if request.session.session_key is None:
+        request.session.create()
+    # The session's key is a secret, and not stored.
+    return f"guest:{salted_hmac('shop.idempotency', str(request.session.session_key)).hexdigest()[:32]}"
 
 
 def once(request: Request, *, scope: str, key: str, answer: Callable[[], Response]) -> Response:
@@ -223,7 +313,26 @@ def once(request: Request, *, scope: str, key: str, answer: Callable[[], Respons
 
     The key is written in the same transaction as what `answer` does, so there is never one without the other; a
     refusal rolls both back and may be tried again. A second request meanwhile waits for the first on the unique key.
-    Nothing in `answer` may talk to the outside.
+    Nothing in `answer` may talk to the outside: see `once_with_outside`.
+    """
+    return once_with_outside(request, scope=scope, key=key, begin=lambda _cause: answer())
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """An answer that the outside has a word in. What `begin` has decided is committed before `finish` is called.
+
+    finish  talks to the outside, or waits for whoever does, with no transaction open, and then answers
+    """
+
+    finish: Callable[[], Response]
+
+
+def once_with_outside(request: Request, *, scope: str, key: str, begin: Callable[[str], Response | Later]) -> Response:
+    """Answer a request once per key, as `once` does, where the answer may come from outside.
+
+    The key is written with what `begin` decides, and answered when `finish` has ended. A repetition before that is
+    begun again: `begin` gets a name for the request, the same each time, and finds by it what it has decided.
     """
     fingerprint = hashlib.sha256(request.get_full_path().encode() + canonical(request.data)).hexdigest()
     with transaction.atomic():
@@ -233,16 +342,51 @@ def once(request: Request, *, scope: str, key: str, answer: Callable[[], Respons
         if row.fingerprint != fingerprint:
             raise KeyReused
         if not is_new and row.status is not None:
-            repeated = Response(json.loads(row.body) if row.body else None, status=row.status)
-            repeated["Idempotency-Replayed"] = "true"
-            return repeated
-        response = answer()
-        row.status = response.status_code
-        row.body = "" if response.data is None else json.dumps(response.data, cls=JSONEncoder)
-        row.save(update_fields=["status", "body"])
-        return response
+            return _repeated(row)
+        response = begin(f"request:{row.pk}")
+        if isinstance(response, Response):
+            return _kept(row, response)
+    response = response.finish()
+    with transaction.atomic():
+        # Of several that waited for the same, the first one's answer is everybody's.
+        found = IdempotencyKey.objects.select_for_update().filter(pk=row.pk).first()
+        if found is None:
+            return response
+        return _kept(found, response) if found.status is None else _repeated(found)
+
+
+def _kept(row: IdempotencyKey, response: Response) -> Response:
+    row.status = response.status_code
+    row.body = "" if response.data is None else json.dumps(response.data, cls=JSONEncoder)
+    row.save(update_fields=["status", "body"])
+    return response
+
+
+def _repeated(row: IdempotencyKey) -> Response:
+    repeated = Response(json.loads(row.body) if row.body else None, status=row.status)
+    repeated["Idempotency-Replayed"] = "true"
+    return repeated
 
 
 def canonical(data: Any) -> bytes:
     """A body in a form that does not depend on the order of its keys."""
     return json.dumps(data, sort_keys=True, cls=JSONEncoder).encode()
+
+
+ERRORS = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
+ANYWHERE = {
+    "403": "The CSRF token is missing or wrong, or this is not for you",
+    "415": "The body is of a kind that this door does not read",
+    "429": "Too many requests; Retry-After says when to come back",
+}
+
+
+def document_anywhere(result: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+    """This will add to the API's document what any writing door may answer. For SPECTACULAR_SETTINGS."""
+    for path in result.get("paths", {}).values():
+        for method, operation in path.items():
+            if method in {"post", "put", "patch", "delete"}:
+                for status, words in ANYWHERE.items():
+                    body = {"description": words, "content": {"application/json": {"schema": ERRORS}}}
+                    operation["responses"].setdefault(status, body)
+    return result

@@ -1,4 +1,4 @@
-"""Content-Security-Policy of the admin: its pages run only what the desk itself serves, and nobody frames them."""
+"""Content-Security-Policy of the admin and the API's page: they run only what the desk serves; nobody frames them."""
 
 from collections.abc import Callable
 
@@ -31,13 +31,13 @@ MAIL_PREVIEW = policy(style_src="'self' 'unsafe-inline'")
 
 
 class ContentSecurityPolicyMiddleware:
-    """Sets the policy on every page of the admin that has not set its own."""
+    """Sets the policy on every page of the admin, and on that of the API, unless it has set its own."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        if request.path.startswith(reverse("admin:index")):
+        if request.path.startswith((reverse("admin:index"), reverse("api-docs"))):
             response.headers.setdefault(HEADER, policy())
         return response

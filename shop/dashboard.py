@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Count
+from django.conf import settings
+from django.db.models import Count, Max, Q, Sum, Value
 from django.db.models.functions import TruncDate
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from inventory.models import StockAlert
-from orders.models import CancellationRequest, Hold, Order, Status
+from orders.models import AddressChange, CancellationRequest, Hold, Order, Status, in_stages, rules_of
 from orders.processing.approvers import decidable
+from payments.models import Difference, Reconciliation
 from shop import jobs
 from shop.actors import Actor
 from shop.errors import Words
 from shop.health import LATE_AFTER_SECONDS
+from shop.sql import Thousandths, in_thousandths
 
 CHART_DAYS = 14
+# Tables of what customers ask for.
+ASKED = frozenset({"orders.CancellationRequest", "orders.Return", "orders.AddressChange"})
 # Ordered, but not worth anything (yet): not counted as the day's value.
 WORTHLESS = (Status.PAYMENT_WAITING, Status.CANCELLED, Status.CANCELLATION_WAITING, Status.REFUNDED)
 
@@ -108,12 +114,19 @@ def figures(*, actor: Actor, inbox: int, overdue: int, as_of: datetime, urls: Ma
     if orders_url := urls.get("orders.Order"):
         cards += _order_cards(actor, orders_url)
         today, graph = _today(actor, as_of), chart(counts=_per_day(actor, as_of), until=timezone.localdate(as_of))
+    waiting = _waiting(actor) if ASKED & urls.keys() else {}
     if url := urls.get("orders.CancellationRequest"):
-        cards.append(_requests(actor, url))
+        cards.append(_requests(waiting["requests"], url))
+    if url := urls.get("orders.Return"):
+        cards.append(_returns(waiting["returns"], url))
+    if url := urls.get("orders.AddressChange"):
+        cards.append(_addresses(waiting["addresses"], url))
     if url := urls.get("orders.Approval"):
         cards.append(_approvals(actor, url, as_of))
     if url := urls.get("shop.Job"):
         cards.append(_inbox(inbox, overdue, url))
+    if url := urls.get("payments.Difference"):
+        cards.append(_differences(actor, url))
     if url := urls.get("inventory.StockAlert"):
         cards.append(_low_stock(actor, url))
     backlog = jobs.backlog(as_of=as_of)
@@ -122,7 +135,9 @@ def figures(*, actor: Actor, inbox: int, overdue: int, as_of: datetime, urls: Ma
 
 def _order_cards(actor: Actor, url: str) -> Iterator[Card]:
     mine = Order.objects.of(actor).placed()
-    counts: dict[str, int] = dict(mine.order_by().values_list("status").annotate(Count("pk")))
+    counts = Counter[str]()
+    for status, count in mine.order_by().values_list("status").annotate(Count("pk")):
+        counts[rules_of(status)] += count
     held = mine.filter(pk__in=Hold.objects.filter(released_at=None).values("order")).count()
     for status, label, hint, tone in (
         (Status.CONFIRMATION_WAITING, _("To review"), _("Approve them, or cancel them"), "act"),
@@ -136,8 +151,8 @@ def _order_cards(actor: Actor, url: str) -> Iterator[Card]:
             key=status,
             label=label,
             hint=hint,
-            count=counts.get(status, 0),
-            url=f"{url}?status__exact={status}",
+            count=counts[status],
+            url=f"{url}?{_in_stage(status)}",
             tone=tone,
         )
     yield Card(
@@ -150,23 +165,61 @@ def _order_cards(actor: Actor, url: str) -> Iterator[Card]:
     )
 
 
+def _in_stage(status: Status) -> str:
+    """The list's filter for a status and for those of the shop's own in which its rules hold."""
+    found = in_stages(status)
+    return f"status__in={','.join(found)}" if len(found) > 1 else f"status__exact={status}"
+
+
 def _inbox(count: int, overdue: int, url: str) -> Card:
     late = ngettext("%(count)d of them is overdue", "%(count)d of them are overdue", overdue) % {"count": overdue}
     hint = late if overdue else _("Work that went wrong and needs a decision")
     return Card(key="inbox", label=_("Inbox"), hint=hint, count=count, url=url)
 
 
-def _requests(actor: Actor, url: str) -> Card:
-    status = CancellationRequest.Status.OPEN
-    rows = CancellationRequest.objects.filter(status=status)
-    if actor.stores is not None:
-        rows = rows.filter(order__store__in=actor.stores)
+def _waiting(actor: Actor) -> dict[str, int]:
+    """How much of what customers asked for waits for somebody: key of a card → count. One query for all of them."""
+    status = CancellationRequest.Status
+    asked = CancellationRequest.objects
+    parts = []
+    for key, rows, what in (
+        ("requests", asked.filter(status=status.OPEN), "pk"),
+        ("returns", asked.filter(status=status.CONFIRMATION_WAITING), "goods_return"),
+        ("addresses", AddressChange.objects.filter(status=AddressChange.Status.WAITING), "pk"),
+    ):
+        mine = rows if actor.stores is None else rows.filter(order__store__in=actor.stores)
+        counted = mine.order_by().annotate(key=Value(key)).values("key").annotate(n=Count(what, distinct=True))
+        parts.append(counted.values_list("key", "n"))
+    return dict(parts[0].union(*parts[1:], all=True))
+
+
+def _requests(count: int, url: str) -> Card:
     return Card(
         key="requests",
         label=_("Customers' requests"),
         hint=_("Cancellations and returns to decide"),
-        count=rows.count(),
-        url=f"{url}?status__exact={status}",
+        count=count,
+        url=f"{url}?status__exact={CancellationRequest.Status.OPEN}",
+    )
+
+
+def _returns(count: int, url: str) -> Card:
+    return Card(
+        key="returns",
+        label=_("Returns to inspect"),
+        hint=_("They have arrived; nobody has looked into them"),
+        count=count,
+        url=f"{url}?state=arrived",
+    )
+
+
+def _addresses(count: int, url: str) -> Card:
+    return Card(
+        key="addresses",
+        label=_("New addresses"),
+        hint=_("Customers want it sent elsewhere"),
+        count=count,
+        url=f"{url}?status__exact={AddressChange.Status.WAITING}",
     )
 
 
@@ -193,16 +246,35 @@ def _low_stock(actor: Actor, url: str) -> Card:
     )
 
 
+def _differences(actor: Actor, url: str) -> Card:
+    """Whether the books agree with the gateways', and since when that is known of all of them."""
+    rows = Difference.objects.filter(state=Difference.State.OPEN)
+    if actor.stores is not None:
+        rows = rows.filter(store__in=actor.stores)
+    runs = Reconciliation.objects.filter(state=Reconciliation.State.DONE, gateway__in=settings.PAYMENT_GATEWAYS)
+    latest = runs.order_by().values("gateway").annotate(latest=Max("until"))
+    compared = min((run["latest"] for run in latest), default=None)
+    hint = _("Not compared with the gateways yet")
+    if compared is not None:
+        day = date_format(timezone.localtime(compared), "DATETIME_FORMAT")
+        hint = _("Compared with the gateways: %(when)s") % {"when": day}
+    return Card(
+        key="differences",
+        label=_("Books differ"),
+        hint=hint,
+        count=rows.count(),
+        url=f"{url}?state__exact={Difference.State.OPEN}",
+    )
+
+
 def _today(actor: Actor, as_of: datetime) -> Today:
     midnight = timezone.localtime(as_of).replace(hour=0, minute=0, second=0, microsecond=0)
     rows = Order.objects.of(actor).placed().filter(placed_at__gte=midnight).order_by()
-    count, sums = 0, defaultdict[str, Decimal](Decimal)
-    # Added up here, not by the database: SQLite would do it in floating point.
-    for status, currency, total in rows.values_list("status", "currency", "total").iterator():
-        count += 1
-        if status not in WORTHLESS:
-            sums[currency] += total
-    return Today(count, sorted(sums.items()))
+    value = Sum(Thousandths("total"), filter=~Q(status__in=in_stages(*WORTHLESS)))
+    sums = rows.values_list("currency").annotate(orders=Count("pk"), value=value).order_by("currency")
+    found = list(sums)
+    worth = [(currency, in_thousandths(value)) for currency, _orders, value in found if value is not None]
+    return Today(sum(orders for _currency, orders, _value in found), worth)
 
 
 def _per_day(actor: Actor, as_of: datetime) -> Mapping[date, int]:

@@ -156,6 +156,10 @@ def kinds() -> list[str]:
     return sorted(_handlers)
 
 
+# To the person who finds a job that is `only_by_hand`, instead of its handler's `what_to_do`.
+BY_HAND = _("Do it yourself, as it says there; then mark it as done by hand. Trying again does not help.")
+
+
 def only_by_hand(rows: Iterable[Job]) -> frozenset[int]:
     """This will tell which of some jobs (ids) only a person can do: for each kind, its handler says so."""
     by_kind: dict[str, list[Job]] = {}
@@ -282,34 +286,44 @@ class LeaseLost(Exception):
 def claim(*, as_of: datetime, key: str | None = None) -> Job | None:
     """Take one due job, or the one with `key`: a lease, a token and one more attempt, in one conditional statement.
 
-    A job whose attempts are used up goes to the needs-attention list in that same statement, so that a job which
+    A job whose attempts are used up goes to the needs-attention list by that same statement, so that a job which
     kills its worker ends there too. Returns None when there is nothing to take.
     """
     due = Q(state=Job.State.WAITING, run_at__lte=as_of) | Q(state=Job.State.RUNNING, lease_until__lt=as_of)
-    used_up = Q(attempts__gte=F("max_attempts"))
+    rows = Job.objects.filter(due) if key is None else Job.objects.filter(due, key=key)
+    rows = rows.order_by("run_at", "pk").select_for_update(skip_locked=True)
     while True:
-        token = uuid.uuid4()
         with transaction.atomic():
-            rows = Job.objects.filter(due) if key is None else Job.objects.filter(due, key=key)
-            rows = rows.order_by("run_at", "pk").select_for_update(skip_locked=True)
-            found = rows.values_list("pk", "kind").first()
-            if found is None:
+            job = rows.first()
+            if job is None:
                 return None
-            pk, kind = found
-            Job.objects.filter(due, pk=pk).update(
-                state=Case(When(used_up, then=Value(Job.State.NEEDS_ATTENTION)), default=Value(Job.State.RUNNING)),
-                lease_until=Case(When(used_up, then=None), default=Value(as_of + _lease_of(kind))),
-                lease_token=Case(When(used_up, then=None), default=Value(token)),
-                last_error=Case(
-                    When(used_up & Q(last_error=""), then=Value("The worker stopped in the middle, every time.")),
-                    default=F("last_error"),
-                ),
-                attempts=Case(When(used_up, then=F("attempts")), default=F("attempts") + 1),
-                due_at=Case(When(used_up, then=Value(_due_at(kind, as_of))), default=None),
-            )
-            job = Job.objects.get(pk=pk)
-        if job.lease_token == token:
+            used_up = job.attempts >= job.max_attempts
+            values = _taken_to_the_inbox(job, as_of) if used_up else _leased(job, as_of)
+            changed = Job.objects.filter(due, pk=job.pk, attempts=job.attempts).update(**values)
+        if changed and not used_up:
+            for name, value in values.items():
+                setattr(job, name, value)
             return job
+
+
+def _leased(job: Job, as_of: datetime) -> dict[str, Any]:
+    return {
+        "state": Job.State.RUNNING,
+        "lease_until": as_of + _lease_of(job.kind),
+        "lease_token": uuid.uuid4(),
+        "attempts": job.attempts + 1,
+        "due_at": None,
+    }
+
+
+def _taken_to_the_inbox(job: Job, as_of: datetime) -> dict[str, Any]:
+    return {
+        "state": Job.State.NEEDS_ATTENTION,
+        "lease_until": None,
+        "lease_token": None,
+        "last_error": job.last_error or "The worker stopped in the middle, every time.",
+        "due_at": _due_at(job.kind, as_of),
+    }
 
 
 def _lease_of(kind: str) -> timedelta:
@@ -326,12 +340,14 @@ def _hold(job: Job) -> None:
 def perform(job: Job) -> Outcome:
     """Do the job's outside work. Whatever goes wrong in it becomes an outcome; nothing is raised."""
     try:
-        return handler_of(job.kind).perform(job)
-    except Refused as no:
-        return refused(no)
-    except LookupError as error:
+        handler = handler_of(job.kind)
+    except LookupError as error:  # of the kind only: a KeyError of the handler's own is a failure like any other
         logger.error("Job %s: %s", job.key, error)
         return refused(error)
+    try:
+        return handler.perform(job)
+    except Refused as no:
+        return refused(no)
     except Exception as error:  # noqa: BLE001 - recorded on the job, where a person sees it
         log_failure("Job %s failed", job, error)
         return retry(f"{type(error).__name__}: {error}")

@@ -18,6 +18,7 @@ def money_field(verbose_name: Any = None, **kwargs: Any) -> "models.DecimalField
     """An amount. Its currency stands in a field beside it.
 
     Amounts are never computed by the database (SQLite would do it in floating point): lock, compute here, store.
+    What only adds them up for a page lets it: `Sum(shop.sql.Thousandths(…))` is exact on both databases.
     """
     return models.DecimalField(verbose_name, **{"max_digits": 15, "decimal_places": 3, **kwargs})
 

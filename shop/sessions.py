@@ -15,9 +15,11 @@ class SessionMiddleware(middleware.SessionMiddleware):
     """Django's, in whose place it stands: what it does with the one cookie, the other gets as well."""
 
     def process_request(self, request: HttpRequest) -> None:
-        first = settings.SESSION_COOKIE_NAME
-        if not request.COOKIES.get(first) and request.COOKIES.get(SECOND_NAME):
-            request.COOKIES[first] = request.COOKIES[SECOND_NAME]
+        name = settings.SESSION_COOKIE_NAME
+        first, second = request.COOKIES.get(name), request.COOKIES.get(SECOND_NAME)
+        # Either will do. Where they differ, one of them is left over from a session that has ended.
+        if second and second != first and not (first and self.SessionStore(first).load()):
+            request.COOKIES[name] = second
         super().process_request(request)
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:

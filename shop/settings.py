@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
@@ -115,6 +116,7 @@ LANGUAGES = [("en", _("English")), ("de", _("German")), ("tr", _("Turkish"))]
 LOCALE_PATHS = [BASE_DIR / "shop" / "locale"]
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
+FORMAT_MODULE_PATH = "shop.formats"
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
@@ -164,6 +166,10 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "shop.api.document_anywhere",
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
@@ -186,8 +192,11 @@ CELERY_BEAT_SCHEDULE = {
     "count cancellations": {"task": "orders.count_cancellations", "schedule": 60.0, "options": {"expires": 60}},
     "work off what was queued": {"task": "orders.work_off_queue", "schedule": 30.0, "options": {"expires": 30}},
     "place recurring orders": {"task": "orders.recurring_due", "schedule": 60.0, "options": {"expires": 60}},
+    "look up external calls": {"task": "orders.look_up_overdue", "schedule": 600.0, "options": {"expires": 600}},
     "recheck refunds": {"task": "payments.recheck_refunds", "schedule": 24 * 3600.0, "options": {"expires": 3600}},
+    "reconcile": {"task": "payments.reconcile_all", "schedule": crontab(hour=2), "options": {"expires": 3600}},
     "expire credit": {"task": "payments.expire_credit", "schedule": 24 * 3600.0, "options": {"expires": 3600}},
+    "tidy up payments": {"task": "payments.tidy_up", "schedule": 24 * 3600.0, "options": {"expires": 3600}},
     "tidy up": {"task": "shop.tidy_up", "schedule": 3600.0, "options": {"expires": 3600}},
     "tidy up webhooks": {"task": "notifications.tidy_up", "schedule": 3600.0, "options": {"expires": 3600}},
 }
@@ -204,11 +213,28 @@ ORDER_WORKFLOWS = env.list(
         "orders.workflows.ReinstatementWorkflow",
     ],
 )
+# The order management system that the shop's orders are reported to: this desk, or another one over HTTP.
+ORDER_MANAGEMENT = env.str("ORDER_MANAGEMENT", default="orders.gateways.LocalOrderManagement")
+ORDER_MANAGEMENT_URL = web_address("ORDER_MANAGEMENT_URL", "") if env.str("ORDER_MANAGEMENT_URL", default="") else ""
+ORDER_MANAGEMENT_SECRET = env.str("ORDER_MANAGEMENT_SECRET", default="").strip()
+ORDER_MANAGEMENT_TIMEOUT_SECONDS: float = whole_number("ORDER_MANAGEMENT_TIMEOUT_SECONDS", 5, least=1)
+# Order statuses in which a person has to agree to a customer's new address.
+ADDRESS_CHANGE_APPROVAL_STATUSES = env.list(
+    "ADDRESS_CHANGE_APPROVAL_STATUSES", default=["preparing", "ready_for_pickup"]
+)
 ORDER_STATUS_STYLE = one_of("ORDER_STATUS_STYLE", "name", ["name", "code"])
 ORDER_UNPAID_AFTER_MINUTES = whole_number("ORDER_UNPAID_AFTER_MINUTES", 60 * 24, least=1)
 # The storefront contract's rules of cancelling: rules.Policy says what may stand in them.
 EXTRA_CANCEL_RULES: dict[str, Any] = {}
 CANCELLATION_FALLBACK_RULES: dict[str, bool] = {}
+CANCELLATION_REQUEST_MAX_IMAGE_COUNT_PER_ORDER_ITEM = whole_number(
+    "CANCELLATION_REQUEST_MAX_IMAGE_COUNT_PER_ORDER_ITEM", 5
+)
+# How customers are shown their orders, over REST: docs/overriding.md.
+ORDER_LIST_SERIALIZER = env.str("ORDER_LIST_SERIALIZER", default="orders.api.serializers.OrderSerializer")
+ORDER_DETAIL_SERIALIZER = env.str("ORDER_DETAIL_SERIALIZER", default="orders.api.serializers.OrderSerializer")
+# The folder, in a shop's own templates, where those of its orders are looked for first.
+SHOP_APP_LABEL = env.str("SHOP_APP_LABEL", default="shop").lower()
 COMPLETED_ORDER_MAX_AGE_SECONDS = whole_number("COMPLETED_ORDER_MAX_AGE_SECONDS", 3600, least=1)
 # Loyalty points are kept as money; this is only how many of them one euro (pound, …) is shown as.
 LOYALTY_POINTS_PER_UNIT = whole_number("LOYALTY_POINTS_PER_UNIT", 100, least=1)
@@ -219,6 +245,14 @@ PAYMENT_GATEWAYS = {
 }
 if DEMO or DEBUG:
     PAYMENT_GATEWAYS["demo"] = "payments.gateways.DemoGateway"
+# Cards through Stripe: the key alone offers the gateway "stripe"; checks say what is missing beside it.
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="").strip()
+STRIPE_WEBHOOK_SECRET = env.str("STRIPE_WEBHOOK_SECRET", default="").strip()
+STRIPE_API_BASE = web_address("STRIPE_API_BASE", "") if env.str("STRIPE_API_BASE", default="") else ""  # for tests
+if STRIPE_SECRET_KEY:
+    PAYMENT_GATEWAYS["stripe"] = "payments.gateways.stripe.StripeGateway"
+# Where a refund may go instead of back the way it came; each has to be a gateway of the list above.
+REFUND_DESTINATIONS = env.list("REFUND_DESTINATIONS", default=["loyalty", "store_credit", "manual"])
 
 LOGGING = {
     "version": 1,
@@ -226,7 +260,8 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     # The folder broker has no host, and kombu warns of that once per message.
-    "loggers": {"kombu.connection": {"level": "ERROR"}},
+    # Stripe's library tells of every call.
+    "loggers": {"kombu.connection": {"level": "ERROR"}, "stripe": {"level": "WARNING"}},
     "root": {
         "handlers": ["console"],
         "level": one_of("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR"]),

@@ -38,6 +38,9 @@ LAST_SECTION: tuple[str, Words] = ("settings", gettext_lazy("Settings & people")
 DAILY = (
     "orders.Order",
     "orders.CancellationRequest",
+    "orders.Return",
+    "orders.Withdrawal",
+    "orders.AddressChange",
     "orders.Approval",
     "orders.BulkRun",
     "orders.CancellationFigure",

@@ -1,10 +1,31 @@
 """SQL that Django's expressions say too slowly."""
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
-from django.db.models import F, Func, IntegerField, Model
+from django.db.models import BigIntegerField, F, Func, IntegerField, Model
 from django.db.transaction import get_connection
+
+
+class Thousandths(Func):
+    """An amount of money as a whole number: what two databases add up alike, to the last digit.
+
+    SQLite keeps amounts as floating point; each of the 15 digits of a money_field comes back from there, their sums
+    need not. PostgreSQL's sum of such numbers is a Decimal; `in_thousandths` reads either.
+    """
+
+    output_field: Any = BigIntegerField()
+    template = "CAST(ROUND(%(expressions)s * 1000) AS BIGINT)"
+
+    def as_postgresql(self, compiler: Any, connection: Any) -> Any:
+        """Its amounts are exact as they are; to make whole numbers of 100,000s of them takes as long as their sum."""
+        return self.as_sql(compiler, connection, template="(%(expressions)s * 1000)")
+
+
+def in_thousandths(number: int | Decimal) -> Decimal:
+    """This will give back the amount that so many Thousandths are."""
+    return Decimal(number).scaleb(-3)
 
 
 class NumberByPk(Func):

@@ -26,7 +26,7 @@ USE_NOTED_EVERY = timedelta(minutes=1)
 _SEEN = ("orders.view_order", "orders.view_cancellation", "orders.view_bulkrun")
 # Scope → what it allows, where the token's account may do it too.
 PERMISSIONS: dict[str, tuple[str, ...]] = {
-    "orders:read": (*_SEEN, "orders.view_cancellationrequest", "orders.view_journalentry"),
+    "orders:read": (*_SEEN, "orders.view_cancellationrequest", "orders.view_return", "orders.view_journalentry"),
     "orders:write": (
         *_SEEN,
         "orders.approve_order",
@@ -46,7 +46,7 @@ PERMISSIONS: dict[str, tuple[str, ...]] = {
     ),
     "orders:refund": ("orders.view_order", "orders.refund_order"),
     "approvals:decide": (*_SEEN, "orders.view_approval", "orders.decide_approval"),
-    "inventory:write": ("orders.view_order", "orders.return_order"),
+    "inventory:write": ("orders.view_order", "orders.view_return", "orders.return_order"),
     "messages:write": ("orders.view_order", "notifications.view_message", "notifications.resend_message"),
 }
 SCOPES = {

@@ -10,6 +10,13 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
-    path("", include("orders.urls")),
+    path("payments/", include("payments.urls")),
+    # Before those of orders, which take any word for an order's id.
     path("", include("checkout.urls")),
+    path("", include("orders.urls")),
 ]
+
+handler400 = "shop.answers.bad_request"
+handler403 = "shop.answers.forbidden"
+handler404 = "shop.answers.not_found"
+handler500 = "shop.answers.server_error"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from threading import Barrier, Thread
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
+from django.test import TransactionTestCase
+from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-untyped]
 
 from orders.models import CancellationReason, Order
 from orders.processing import EventHandler, get_event_handler
@@ -19,6 +22,35 @@ from shop.actors import Actor
 from shop.models import Store, User
 from shop.roles import ROLES
 from tests import factories
+
+# What is loaded stays loaded: looking through all of it again and again for garbage took a tenth of the time.
+gc.set_threshold(50_000, 20, 50)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_are_looked_up_once() -> Iterator[None]:
+    """Every client has middleware of its own, and WhiteNoise's asks the disk for all static files when it is made.
+
+    They do not change while tests run, so the first one's answer serves the others.
+    """
+    found: dict[tuple[str, str | None], dict[str, Any]] = {}
+    search = WhiteNoiseMiddleware.add_files_from_finders
+
+    def search_once(self: Any) -> None:
+        where = (self.static_prefix, str(self.static_root))
+        if where not in found:
+            search(self)
+            found[where] = dict(self.files)
+        self.files.update(found[where])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", search_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -34,28 +66,22 @@ def _outside_world(settings: Any, tmp_path: Any) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
-    """No connection outlives its request, or the test database could not be dropped; and emptying tables is quick.
-
-    PostgreSQL takes seconds to TRUNCATE all tables, and no time to DELETE the few rows of a test: its foreign keys
-    are checked at the end of the transaction, so that the order does not matter.
-    """
+    """No connection outlives its request, or the test database could not be dropped."""
     connection.settings_dict["CONN_MAX_AGE"] = 0
-    if connection.vendor == "postgresql":
-        quote = connection.ops.quote_name
-
-        def delete_all(style: Any, tables: list[str], **_options: Any) -> list[str]:
-            return [f"DELETE FROM {quote(table)}" for table in tables]
-
-        connection.ops.sql_flush = delete_all  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
-    """At the end, send away who still looks at the test database, or PostgreSQL would not drop it.
+    """After a test that committed, the database is again as the migrations left it: with all that they fill in.
 
-    A browser's event loop has database connections of its own, which nobody else can reach to close.
+    At the end, send away who still looks at it, or PostgreSQL would not drop it: a browser's event loop has database
+    connections of its own, which nobody else can reach to close.
     """
-    yield
+    with django_db_blocker.unblock():
+        as_it_was = remember()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _test: as_it_was())
+        yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             cursor.execute(
@@ -64,13 +90,30 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
             )
 
 
-@pytest.fixture(autouse=True)
-def _seeded(request: pytest.FixtureRequest) -> None:
-    """What migrations fill in is there also after a test that had to empty the tables."""
-    marker = request.node.get_closest_marker("django_db")
-    if marker and marker.kwargs.get("transaction"):
-        request.getfixturevalue("transactional_db")
-        factories.seed()
+def remember() -> Callable[[], None]:
+    """Keep a copy of every row beside its table; the function returned empties all tables and puts the rows back.
+
+    Rows are deleted, because PostgreSQL takes seconds to TRUNCATE all tables, and no time to DELETE the few of a test.
+    Foreign keys are checked at the end of the transaction, so that the order does not matter.
+    """
+    quote = connection.ops.quote_name
+    tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
+    steps = [f"DELETE FROM {quote(table)}" for table in tables]
+    with connection.cursor() as cursor:
+        for table in tables:
+            cursor.execute(f"SELECT 1 FROM {quote(table)} LIMIT 1")
+            if cursor.fetchone():
+                kept = quote(f"kept_{table}")
+                cursor.execute(f"CREATE TABLE {kept} AS SELECT * FROM {quote(table)}")
+                steps.append(f"INSERT INTO {quote(table)} SELECT * FROM {kept}")
+
+    def as_it_was() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            # PostgreSQL takes them all in one message.
+            for words in ["; ".join(steps)] if connection.vendor == "postgresql" else steps:
+                cursor.execute(words)
+
+    return as_it_was
 
 
 @pytest.fixture

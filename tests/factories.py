@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from importlib import import_module
 from typing import Any
 
 import factory
-from django.apps import apps
 
 from inventory import services as inventory
 from inventory.models import Location, Product, StockRecord
@@ -96,6 +94,7 @@ def place_order(
     email: str = "customer@example.com",
     gateway: str = "demo",
     discount: Decimal | str = "0",
+    discounts: Sequence[Discount] = (),
     shipping: Decimal | str = "0",
     pay: bool = True,
     until: str = "",
@@ -126,7 +125,7 @@ def place_order(
         email=customer.email if customer else email,
         customer=customer,
         customer_name="Ada Lovelace",
-        discounts=[Discount(name="Welcome", amount=Decimal(discount))] if Decimal(discount) else [],
+        discounts=[Discount(name="Welcome", amount=Decimal(discount))] if Decimal(discount) else discounts,
         shipping_price=Decimal(shipping),
         pays_on_delivery=pays_on_delivery,
         capture_mode=capture_mode,
@@ -152,16 +151,3 @@ def place_order(
         elif step == "delivered":
             system.deliver(number=number)
     return Order.objects.select_related("store").get(pk=order.pk)
-
-
-def seed() -> None:
-    """Fill in again what migrations fill in, where a test emptied the tables."""
-    for name in (
-        "orders.migrations.0002_roles_and_reasons",
-        "orders.migrations.0005_approval_levels",
-        "orders.migrations.0009_document_roles",
-        "checkout.migrations.0002_roles",
-        "payments.migrations.0003_credit_roles",
-        "notifications.migrations.0003_webhook_roles",
-    ):
-        import_module(name).fill(apps, None)

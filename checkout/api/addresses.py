@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import ValidationError
 
 from checkout import services
 from checkout.api import serializers as shapes
-from checkout.api.frame import CheckoutView, SessionOrGuest
+from checkout.api.frame import CheckoutView, SessionOrGuest, address_errors
 from checkout.models import Address
 from checkout.rules import AddressInvalid, fields_of
-from orders.api import AddressChangeView
 from orders.models import OrderAddress
-from shop.api import Pages
+from shop.api import Pages, keyed
 from shop.models import User
 
 ANSWERS = {400: shapes.REFUSED, 401: shapes.REFUSED, 404: shapes.REFUSED}
-# Where the storefront has another name for it.
-NAMES = {"phone": "phone_number", "company": "company_name"}
 
 
 class BookView(CheckoutView):
@@ -46,8 +40,7 @@ class BookView(CheckoutView):
                 customer=self.owner, data=body.validated_data, address_id=address_id, as_of=timezone.now()
             )
         except AddressInvalid as no:
-            errors: dict[str, Any] = {NAMES.get(name, name): [words] for name, words in no.errors.items()}
-            raise ValidationError({**errors, "error_code": [no.code]}) from no
+            raise address_errors(no) from no
         return Response(shapes.address_out(saved), status=status)
 
 
@@ -57,7 +50,7 @@ class BookListView(BookView):
     @extend_schema(
         operation_id="addresses_list",
         parameters=[OpenApiParameter("page", int), OpenApiParameter("limit", int)],
-        responses={200: shapes.BookPage, 401: shapes.REFUSED},
+        responses={200: shapes.BookPage, 401: shapes.REFUSED, 404: shapes.REFUSED},
     )
     def get(self, request: Request) -> Response:
         """The customer's addresses, the newest first."""
@@ -70,6 +63,7 @@ class BookCreateView(BookView):
     @extend_schema(
         operation_id="addresses_create", request=shapes.BookEntryIn, responses={201: shapes.BookEntryOut, **ANSWERS}
     )
+    @keyed()
     def post(self, request: Request) -> Response:
         """Add an address to the customer's book."""
         return self.save(request, status=201)
@@ -90,9 +84,7 @@ class BookEntryView(BookView):
         return Response(status=204)
 
 
-class OrderAddressChangeView(AddressChangeView):
-    """POST /orders/address_change/, with this app's address book."""
-
-    def find_address(self, user: User, pk: int) -> OrderAddress | None:
-        entry = Address.objects.filter(customer=user, pk=pk).first()
-        return None if entry is None else OrderAddress(**fields_of(entry), book_entry=entry.pk)
+def own_address(user: User, pk: int) -> OrderAddress | None:
+    """A copy, not saved, of an entry of the customer's address book; None if there is no such entry."""
+    entry = Address.objects.filter(customer=user, pk=pk).first()
+    return None if entry is None else OrderAddress(**fields_of(entry), book_entry=entry.pk)

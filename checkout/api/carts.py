@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db import transaction
 from django.middleware.csrf import get_token
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -13,11 +13,11 @@ from rest_framework.response import Response
 
 from checkout import services
 from checkout.api import serializers as shapes
-from checkout.api.frame import CheckoutView, printable
-from checkout.models import Cart, PaymentMethod, ShippingMethod
-from checkout.rules import shipping_price
+from checkout.api.frame import CheckoutView, address_errors
+from checkout.models import Cart
+from checkout.rules import AddressInvalid, printable, shipping_price
 from inventory.models import Product
-from shop.api import Pages
+from shop.api import Pages, keyed
 from shop.models import Store
 
 STORE = OpenApiParameter("store", str, description="Code of the store; default: the first one.")
@@ -36,7 +36,9 @@ class CartDoor(CheckoutView):
 class CartView(CartDoor):
     """The open cart of whoever asks, in one store."""
 
-    @extend_schema(operation_id="cart_retrieve", parameters=[STORE], responses=shapes.CartOut)
+    @extend_schema(
+        operation_id="cart_retrieve", parameters=[STORE], responses={200: shapes.CartOut, 404: shapes.REFUSED}
+    )
     def get(self, request: Request) -> Response:
         """The cart. Also sets the CSRF cookie that guests need to change it."""
         get_token(request._request)
@@ -44,7 +46,9 @@ class CartView(CartDoor):
         return self.show(self.find_cart(store), store)
 
     @extend_schema(
-        operation_id="cart_create", request=shapes.CartOpenIn, responses={201: shapes.CartOut, 404: shapes.REFUSED}
+        operation_id="cart_create",
+        request=shapes.CartOpenIn,
+        responses={201: shapes.CartOut, 400: shapes.REFUSED, 404: shapes.REFUSED},
     )
     def post(self, request: Request) -> Response:
         """Open a cart; where one is open it is given instead."""
@@ -63,8 +67,12 @@ class CartView(CartDoor):
         body = shapes.CartIn(data=request.data)
         body.is_valid(raise_exception=True)
         changes = {name: value for name, value in body.validated_data.items() if name != "store"}
-        cart = self.open_cart(self.store())
-        cart = services.change_cart(cart_id=cart.pk, changes=changes, as_of=timezone.now())
+        try:
+            with transaction.atomic():  # refused, it opens no cart either
+                cart = self.open_cart(self.store())
+                cart = services.change_cart(cart_id=cart.pk, changes=changes, as_of=timezone.now())
+        except AddressInvalid as no:
+            raise address_errors(no) from no
         return self.show(cart, cart.store)
 
 
@@ -72,18 +80,25 @@ class ItemsView(CartDoor):
     @extend_schema(
         operation_id="cart_items_create",
         request=shapes.ItemIn,
-        responses={201: shapes.CartOut, 400: shapes.REFUSED, 409: shapes.REFUSED},
+        responses={201: shapes.CartOut, 400: shapes.REFUSED, 404: shapes.REFUSED, 409: shapes.REFUSED},
     )
+    @keyed()
     def post(self, request: Request) -> Response:
         """Put units of a product into the cart, on top of those that are there."""
         body = shapes.ItemIn(data=request.data)
         body.is_valid(raise_exception=True)
-        cart, data = self.open_cart(self.store()), body.validated_data
+        data = body.validated_data
         wanted = {"product_id": data["product"], "quantity": data["quantity"]}
-        services.add_item(cart_id=cart.pk, as_of=timezone.now(), **wanted)
+        with transaction.atomic():
+            cart = self.open_cart(self.store())
+            services.add_item(cart_id=cart.pk, as_of=timezone.now(), **wanted)
         return self.show(cart, cart.store, status=201)
 
-    @extend_schema(operation_id="cart_items_destroy_all", parameters=[STORE], responses={200: shapes.CartOut})
+    @extend_schema(
+        operation_id="cart_items_destroy_all",
+        parameters=[STORE],
+        responses={200: shapes.CartOut, 404: shapes.REFUSED},
+    )
     def delete(self, request: Request) -> Response:
         """Take everything out of the cart."""
         cart = self.the_cart()
@@ -119,7 +134,9 @@ class ItemView(CartDoor):
 
 class ShippingMethodsView(CheckoutView):
     @extend_schema(
-        operation_id="shipping_methods_list", parameters=[STORE], responses=shapes.ShippingMethodOut(many=True)
+        operation_id="shipping_methods_list",
+        parameters=[STORE],
+        responses={200: shapes.ShippingMethodOut(many=True), 404: shapes.REFUSED},
     )
     def get(self, request: Request) -> Response:
         """The ways to ship that a store offers, with their price for the open cart."""
@@ -129,7 +146,7 @@ class ShippingMethodsView(CheckoutView):
         if cart is not None:
             sums = services.totals(cart=cart, as_of=timezone.now())
             goods = sums.items - sums.discount
-        rows = ShippingMethod.objects.filter(Q(store=None) | Q(store=store), currency=store.currency, is_active=True)
+        rows = services.ways_to_ship(store=store)
         return Response(
             shapes.ShippingMethodOut(
                 [
@@ -146,13 +163,13 @@ class ShippingMethodsView(CheckoutView):
 
 class PaymentMethodsView(CheckoutView):
     @extend_schema(
-        operation_id="payment_methods_list", parameters=[STORE], responses=shapes.PaymentMethodOut(many=True)
+        operation_id="payment_methods_list",
+        parameters=[STORE],
+        responses={200: shapes.PaymentMethodOut(many=True), 404: shapes.REFUSED},
     )
     def get(self, request: Request) -> Response:
         """The ways to pay that a store offers."""
-        store = self.store()
-        rows = PaymentMethod.objects.filter(Q(store=None) | Q(store=store), is_active=True)
-        offered = [shapes.payment_method_out(row) for row in rows if row.is_offered_by(store)]
+        offered = [shapes.payment_method_out(row) for row in services.ways_to_pay(store=self.store())]
         return Response(shapes.PaymentMethodOut(offered, many=True).data)
 
 
@@ -167,21 +184,16 @@ class ProductsView(CheckoutView):
             OpenApiParameter("page", int),
             OpenApiParameter("limit", int, description="Size of a page, at most 100."),
         ],
-        responses=shapes.ProductPage,
+        responses={200: shapes.ProductPage, 404: shapes.REFUSED},
     )
     def get(self, request: Request) -> Response:
         """What a store sells, and how much of it can be had."""
         store, pages = self.store(), Pages()
-        page = list(pages.paginate_queryset(self._found(store), request, view=self) or [])
+        found = services.products_of(store=store, search=printable(request.query_params.get("search", "")))
+        page = list(pages.paginate_queryset(found, request, view=self) or [])
         tracked = [product.pk for product in page if product.track_stock]
         available = services.available_units(product_ids=tracked, store_id=store.pk)
         return pages.get_paginated_response([self._show(product, available) for product in page])
-
-    def _found(self, store: Store) -> QuerySet[Product]:
-        rows = Product.objects.filter(is_active=True, currency=store.currency).order_by("name", "pk")
-        for word in printable(self.request.query_params.get("search", ""))[:200].split()[:10]:
-            rows = rows.filter(Q(name__icontains=word) | Q(sku__icontains=word))
-        return rows
 
     def _show(self, product: Product, available: dict[int, int]) -> dict[str, Any]:
         most = max(0, available.get(product.pk, 0)) if product.track_stock else None

@@ -16,21 +16,21 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import ValidationError
 from rest_framework.settings import api_settings
 from rest_framework.utils.encoders import JSONEncoder
 
 from checkout import services
 from checkout.models import Cart
+from checkout.rules import AddressInvalid, printable
 from orders.api.base import MAX_NUMBER_LENGTH, CookieScheme, StorefrontView
 from orders.models import Order, OrderNotFound
 from orders.processing import pay_now
 from shop.actors import Actor
-from shop.api import LONGEST_KEY, KeyReused, KeyUnfit, SessionAuthentication, canonical
-from shop.errors import Invalid, NotFound
+from shop.api import KeyReused, SessionAuthentication, canonical
+from shop.errors import NotFound
 from shop.models import IdempotencyKey, Store, User
 
-CARTS, TAKEN_OVER = "carts", "carts_taken_over_by"
-MOST_CARTS = 20
 # How long a repetition waits for the request that it repeats, while that one talks to the gateway.
 PATIENCE_SECONDS, LOOK_EVERY_SECONDS = 3.0, 0.1
 
@@ -38,14 +38,6 @@ PATIENCE_SECONDS, LOOK_EVERY_SECONDS = 3.0, 0.1
 class StoreNotFound(NotFound):
     code = "store_not_found"
     message = _("There is no such store.")
-
-
-class KeyMissing(Invalid):
-    code = "idempotency_key_missing"
-    message = _(
-        "Send the header Idempotency-Key with a value of your own, new for each order and the same for each "
-        "repetition, so that a repeated request does not order twice."
-    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -92,16 +84,13 @@ class CheckoutView(StorefrontView):
         return store
 
     def guest_ids(self) -> list[UUID]:
-        return [UUID(text) for text in self.request.session.get(CARTS, [])]
+        return services.guest_ids(self.request.session)
 
     def find_cart(self, store: Store) -> Cart | None:
         """The open cart of whoever asks. At the first look after a login, a guest's carts become the customer's."""
-        customer, guest_ids = self.customer, self.guest_ids()
-        session = self.request.session
-        if customer is not None and guest_ids and session.get(TAKEN_OVER) != customer.pk:
-            services.take_over(customer=customer, guest_ids=guest_ids, as_of=timezone.now())
-            session[TAKEN_OVER] = customer.pk
-        return services.find_cart(store_id=store.pk, customer=customer, guest_ids=guest_ids)
+        return services.visitors_cart(
+            session=self.request.session, customer=self.customer, store_id=store.pk, as_of=timezone.now()
+        )
 
     def open_cart(self, store: Store) -> Cart:
         found = self.find_cart(store)
@@ -112,8 +101,7 @@ class CheckoutView(StorefrontView):
             store=store, customer=self.customer, guest_ids=self.guest_ids(), language=language, as_of=timezone.now()
         )
         if cart.customer_id is None:
-            known = [*self.request.session.get(CARTS, []), str(cart.public_id)]
-            self.request.session[CARTS] = known[-MOST_CARTS:]
+            services.remember(self.request.session, cart)
         return cart
 
     def the_cart(self, public_id: UUID | None = None) -> Cart:
@@ -136,30 +124,11 @@ class CheckoutView(StorefrontView):
         """Who asks about an order: the customer, or the guest whose session has its cart. Raises OrderNotFound."""
         if printable(number) != number or len(number) > MAX_NUMBER_LENGTH:
             raise OrderNotFound
-        if self.customer is not None:
-            return Actor.customer(self.customer)
-        carts = Cart.objects.filter(public_id__in=self.guest_ids(), customer=None, status=Cart.Status.ORDERED)
-        orders = Order.objects.filter(number__in=carts.values("order_number"), **Order.resolve_number(number))
-        return Actor.guest(orders.values_list("email", flat=True).first() or "")
-
-
-def printable(text: Any) -> str:
-    """What an address may name: PostgreSQL takes no null character."""
-    return "".join(character for character in str(text) if character.isprintable())
+        return services.buyer_of(session=self.request.session, customer=self.customer, number=number)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The same request again
-
-
-def key_of(request: Request, *, required: bool) -> str:
-    """The Idempotency-Key header. Raises KeyMissing, KeyUnfit."""
-    key = request.headers.get("Idempotency-Key", "").strip()
-    if not key and required:
-        raise KeyMissing(field="Idempotency-Key")
-    if len(key) > LONGEST_KEY or not key.isprintable():
-        raise KeyUnfit(params={"most": LONGEST_KEY}, field="Idempotency-Key")
-    return key
 
 
 def scope_of(view: CheckoutView, name: str) -> str:
@@ -225,6 +194,19 @@ def _repeated(row: IdempotencyKey) -> Response:
     response = Response(json.loads(row.body), status=row.status)
     response["Idempotency-Replayed"] = "true"
     return response
+
+
+# Where the storefront has another name for it.
+NAMES = {"phone": "phone_number", "company": "company_name"}
+
+
+def address_errors(no: AddressInvalid) -> ValidationError:
+    """This will name every field of an address that is at fault, as the storefront calls it."""
+    told: dict[str, list[str]] = {"error_code": [no.code]}
+    for name, words in no.errors.items():
+        *path, field = name.split(".")
+        told[".".join([*path, NAMES.get(field, field)])] = [words]
+    return ValidationError(told)
 
 
 def not_ready(no: services.CartNotReady) -> Response:

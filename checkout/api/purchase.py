@@ -13,12 +13,13 @@ from rest_framework.response import Response
 from checkout import services
 from checkout.api import serializers as shapes
 from checkout.api.carts import CartDoor
-from checkout.api.frame import CheckoutView, answer_once, key_of, not_ready, order_key, scope_of
+from checkout.api.frame import CheckoutView, answer_once, not_ready, order_key, scope_of
 from checkout.models import Cart, PaymentMethod
 from orders.api import completed_token
 from orders.api.shown import status_of
 from orders.models import Order, OrderNotFound
 from orders.processing import get_event_handler, pay_now
+from shop.api import key_of, keyed
 from shop.errors import Invalid
 
 
@@ -36,6 +37,7 @@ def order_out(order: Order) -> dict[str, Any]:
         "number": order.number,
         "status": status_of(order.status),
         "payment": services.payment_outcome(order=order),
+        "next_action": services.payment_next_action(order=order),
         "total": shapes.money(order.total, order.currency),
         "currency": order.currency,
         "email": order.email,
@@ -100,6 +102,7 @@ class PurchaseView(CheckoutView):
             payment_details=data["payment_details"],
             use_credit=services.CreditUse(loyalty=data["use_loyalty"], store_credit=data["use_store_credit"]),
             expected_total=data.get("total"),
+            annotation=data.get("annotation", ""),
             as_of=timezone.now(),
         )
 
@@ -162,6 +165,7 @@ class PayView(CheckoutView):
 
 class ReorderView(CartDoor):
     @extend_schema(operation_id="orders_reorder", request=None, responses={200: shapes.ReorderOut, 404: shapes.REFUSED})
+    @keyed()
     def post(self, request: Request, number: str) -> Response:
         """Put an order's goods into the cart again, and tell what is gone, short or has another price."""
         orders = Order.objects.of(self.buyer_of(number)).select_related("store")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import OpenApiExample, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
 from checkout.models import Address, Cart, PaymentMethod, ShippingMethod
 from checkout.rules import LENGTHS, country_name, country_number, country_of, fields_of
 from checkout.services import Contents
+from checkout.services.carts import LONGEST_EMAIL
 from inventory.models import Product
 from orders.api.base import errors
 from shop.money import ZERO, rounded
@@ -22,6 +24,26 @@ REFUSED = errors("What is wrong, by field; `error_code` names the reason for pro
 
 def money(amount: Decimal, currency: str) -> str:
     return str(rounded(amount, currency))
+
+
+def example(name: str, value: Any) -> Callable[[type[Any]], type[Any]]:
+    """Show what a request may look like (decorator)."""
+    return extend_schema_serializer(examples=[OpenApiExample(name, value=value, request_only=True)])
+
+
+HOME = {
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "line": "Sonnenallee 1",
+    "postcode": "12045",
+    "city": "Berlin",
+    "country": "DE",
+}
+
+
+@extend_schema_field({"type": "string", "format": "email", "maxLength": LONGEST_EMAIL})
+class EmailText(serializers.CharField):
+    """Looked at with the addresses, so that all that is wrong with a form is told at once."""
 
 
 @extend_schema_field({"type": "string", "format": "decimal", "example": "12.50"})
@@ -76,15 +98,15 @@ class PlaceField(serializers.Field[Any, Any, Any, Any]):
 
 
 class AddressIn(serializers.Serializer[Any]):
-    """An address; which fields are needed depends on its country."""
+    """An address; which fields are needed depends on its country. What is empty is told with what else is wrong."""
 
     title = serializers.CharField(required=False, allow_blank=True, max_length=LENGTHS["title"])
-    first_name = serializers.CharField(max_length=LENGTHS["first_name"])
-    last_name = serializers.CharField(max_length=LENGTHS["last_name"])
+    first_name = serializers.CharField(allow_blank=True, max_length=LENGTHS["first_name"])
+    last_name = serializers.CharField(allow_blank=True, max_length=LENGTHS["last_name"])
     company_name = serializers.CharField(
         required=False, allow_blank=True, max_length=LENGTHS["company"], source="company"
     )
-    line = serializers.CharField(max_length=LENGTHS["line"])
+    line = serializers.CharField(allow_blank=True, max_length=LENGTHS["line"])
     line2 = serializers.CharField(required=False, allow_blank=True, max_length=LENGTHS["line2"])
     postcode = serializers.CharField(required=False, allow_blank=True, max_length=LENGTHS["postcode"])
     city = PlaceField(key="name", required=False)
@@ -93,6 +115,7 @@ class AddressIn(serializers.Serializer[Any]):
     phone_number = serializers.CharField(required=False, allow_blank=True, max_length=LENGTHS["phone"], source="phone")
 
 
+@example("Home", HOME)
 class BookEntryIn(AddressIn):
     is_default_shipping = serializers.BooleanField(required=False)
     is_default_billing = serializers.BooleanField(required=False)
@@ -276,6 +299,7 @@ class CartOut(serializers.Serializer[Any]):
     can_be_ordered = serializers.BooleanField()
 
 
+@example("A store", {"store": "berlin"})
 class CartOpenIn(serializers.Serializer[Any]):
     store = serializers.SlugField(required=False, help_text="Default: the first store.")
 
@@ -302,10 +326,11 @@ class CartAddressField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@example("A guest", {"email": "ada@example.com", "shipping_method": "standard", "shipping_address": HOME})
 class CartIn(CartOpenIn):
     """What is not named stays; null takes it away."""
 
-    email = serializers.EmailField(required=False, allow_blank=True)
+    email = EmailText(required=False, allow_blank=True, max_length=LONGEST_EMAIL)
     language = serializers.CharField(required=False, max_length=10)
     shipping_method = serializers.SlugField(required=False, allow_null=True)
     payment_method = serializers.SlugField(required=False, allow_null=True)
@@ -314,11 +339,13 @@ class CartIn(CartOpenIn):
     discount_code = serializers.CharField(required=False, allow_blank=True, max_length=50)
 
 
+@example("Two", {"product": 7, "quantity": 2})
 class ItemIn(CartOpenIn):
     product = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
     quantity = serializers.IntegerField(min_value=1, max_value=2**31 - 1, default=1)
 
 
+@example("Three", {"quantity": 3})
 class ItemChangeIn(CartOpenIn):
     quantity = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
 
@@ -430,6 +457,7 @@ class CreditUseField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@example("As it was seen", {"cart": "0d7a3a5e-3f8a-4f0e-9d3c-0a6c1c5c5f0e", "total": "43.90"})
 class PurchaseIn(CartOpenIn):
     cart = serializers.UUIDField(required=False, help_text="Default: the open cart.")
     total = serializers.DecimalField(
@@ -444,11 +472,24 @@ class PurchaseIn(CartOpenIn):
     use_store_credit = CreditUseField(
         default=False, help_text="How much of the total the customer's store credit pays."
     )
+    annotation = serializers.CharField(
+        required=False, allow_blank=True, max_length=1000, help_text="What the customer wants the shop to know."
+    )
 
 
+@example("By card", {"method": "card"})
 class PayIn(serializers.Serializer[Any]):
     method = serializers.SlugField(required=False, help_text="Default: the order's payment method.")
     details = DetailsField(default=dict)
+
+
+class NextActionOut(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(
+        choices=["redirect", "client_secret"],
+        help_text="redirect: send the customer to `url`. client_secret: hand it to the gateway's script.",
+    )
+    url = serializers.CharField(required=False)
+    client_secret = serializers.CharField(required=False)
 
 
 class PurchaseOut(serializers.Serializer[Any]):
@@ -464,6 +505,9 @@ class PurchaseOut(serializers.Serializer[Any]):
     currency = serializers.CharField()
     email = serializers.CharField()
     payment_instructions = serializers.CharField(allow_blank=True)
+    next_action = NextActionOut(
+        allow_null=True, help_text="While the payment is pending and the customer has to do something for it."
+    )
     completed = serializers.CharField(help_text="For /orders/completed/{completed}/, for an hour.")
 
 

@@ -17,6 +17,7 @@ from checkout.services.carts import (
     remove_item,
     take_over,
 )
+from checkout.services.catalogue import products_of, ways_to_pay, ways_to_ship
 from checkout.services.contents import Contents, available_units, contents, discounts_of, problems, totals
 from checkout.services.purchase import (
     CartNotReady,
@@ -29,10 +30,12 @@ from checkout.services.purchase import (
     PaymentPart,
     TotalChanged,
     choices_of,
+    payment_next_action,
     payment_outcome,
     purchase,
     reorder,
 )
+from checkout.services.visitors import buyer_of, guest_ids, remember, visitors_cart
 
 __all__ = [
     "AddressNotFound",
@@ -55,6 +58,7 @@ __all__ = [
     "TotalChanged",
     "add_item",
     "available_units",
+    "buyer_of",
     "change_cart",
     "change_item",
     "choices_of",
@@ -63,13 +67,20 @@ __all__ = [
     "discounts_of",
     "empty",
     "find_cart",
+    "guest_ids",
     "open_cart",
+    "payment_next_action",
     "payment_outcome",
     "problems",
+    "products_of",
     "purchase",
+    "remember",
     "remove_item",
     "reorder",
     "save_address",
     "take_over",
     "totals",
+    "visitors_cart",
+    "ways_to_pay",
+    "ways_to_ship",
 ]

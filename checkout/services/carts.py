@@ -20,7 +20,7 @@ from checkout.services.addresses import AddressNotFound
 from checkout.services.contents import available_units, discounts_of
 from inventory.models import Product
 from inventory.services import OutOfStock, Shortage
-from shop.errors import Invalid, NotFound, Refused
+from shop.errors import Invalid, NotFound, Refused, Words
 from shop.models import Store, User
 
 # What is read with a cart: one query for all of it.
@@ -53,6 +53,10 @@ class NotForSale(Refused):
 class TooMany(Invalid):
     code = "too_many"
     message = _("At most %(most)d.")
+
+
+class EmailInvalid(Invalid):
+    message = _("Enter a valid e-mail address.")
 
 
 class NotOffered(Invalid):
@@ -251,15 +255,26 @@ def change_cart(*, cart_id: int, changes: Mapping[str, Any], as_of: datetime) ->
 
     changes  email, language, discount_code; shipping_method and payment_method: a code or None; shipping_address and
              billing_address: the id of an entry in the customer's book, an address of its own (ADDRESS_FIELDS), or None
-    Locks the cart. Raises CartOrdered, NotOffered, AddressInvalid, AddressNotFound, Invalid.
+    Locks the cart. Raises CartOrdered, NotOffered, AddressNotFound, Invalid; AddressInvalid with all that is wrong with
+    the addresses and the e-mail, so that a form is mended in one go.
     """
     cart = locked_cart(cart_id)
     fields: dict[str, Any] = {}
+    wrong: dict[str, Words] = {}
     for name, value in changes.items():
-        if name in {"shipping_address", "billing_address"}:
-            fields |= _address(cart, name, value)
-        else:
-            fields[name] = CHANGERS[name](cart, value, as_of)
+        try:
+            if name in {"shipping_address", "billing_address"}:
+                fields |= _address(cart, name, value)
+            else:
+                fields[name] = CHANGERS[name](cart, value, as_of)
+        except AddressInvalid as no:
+            wrong |= {f"{name}.{field}": words for field, words in no.errors.items()}
+        except EmailInvalid as no:
+            wrong[name] = str(no)
+    if wrong.keys() - {"email"}:
+        raise AddressInvalid(wrong)
+    if wrong:
+        raise EmailInvalid(field="email")
     for name, value in fields.items():
         setattr(cart, name, value)
     _touch(cart, as_of, *fields)
@@ -274,7 +289,7 @@ def _email(cart: Cart, value: Any, as_of: datetime) -> str:
             if len(text) > LONGEST_EMAIL:
                 raise ValidationError(text)
         except ValidationError:
-            raise Invalid(_("Enter a valid e-mail address."), field="email") from None
+            raise EmailInvalid(field="email") from None
     return text
 
 
@@ -317,10 +332,7 @@ def _address(cart: Cart, name: str, value: Any) -> dict[str, Any]:
     kind = name.partition("_")[0]
     entry, details = None, {}
     if isinstance(value, Mapping):
-        try:
-            details = checked_address(value)
-        except AddressInvalid as no:
-            raise AddressInvalid({f"{name}.{field}": words for field, words in no.errors.items()}) from None
+        details = checked_address(value)
     elif value is not None:
         book = cart.customer.addresses.all() if cart.customer else None
         entry = book.filter(pk=value).first() if book is not None else None

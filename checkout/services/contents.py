@@ -50,6 +50,7 @@ class Contents:
 
     available  product id → units that one order can get; absent: any number
     amounts    item id → its part of the sums; shares of discount, shipping and tax included
+    goods      what the items cost, discounts taken off: what the price of shipping depends on
     """
 
     cart: Cart
@@ -59,6 +60,7 @@ class Contents:
     shipping_price: Decimal
     amounts: dict[int, Amounts]
     problems: Sequence[Problem]
+    goods: Decimal = ZERO
 
     @property
     def totals(self) -> Amounts:
@@ -99,7 +101,7 @@ def contents(*, cart: Cart, as_of: datetime) -> Contents:
     fits = goods + shipping < MOST_MONEY
     amounts = {item.pk: a for item, a in zip(sold, amounts_of(preview), strict=True)} if sold and fits else {}
     found_problems = [*_item_problems(cart, items, available), *_cart_problems(cart, discounts, fits=fits)]
-    return Contents(cart, items, available, discounts, shipping, amounts, found_problems)
+    return Contents(cart, items, available, discounts, shipping, amounts, found_problems, left)
 
 
 def totals(*, cart: Cart, as_of: datetime) -> Amounts:

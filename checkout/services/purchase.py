@@ -12,8 +12,9 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from checkout.models import Cart, PaymentMethod
-from checkout.rules import Problem, fields_of
+from checkout.rules import Problem, fields_of, standard_shipping
 from checkout.services.carts import RELATED, CartNotFound, NotOffered, is_sold, locked_cart, put
+from checkout.services.catalogue import ways_to_ship
 from checkout.services.contents import Contents, available_units, contents
 from inventory.models import Product
 from inventory.services import OutOfStock
@@ -165,6 +166,7 @@ def purchase(
     payment_details: Mapping[str, Any] | None = None,
     use_credit: CreditUse | None = None,
     expected_total: Decimal | None = None,
+    annotation: str = "",
     as_of: datetime,
 ) -> Order:
     """This will make an order of a cart: its lines, allocated stock, payments to be asked for and the emptied cart.
@@ -177,6 +179,7 @@ def purchase(
     payments         how the total is split; default: all by the cart's payment method, with payment_details
     use_credit       what of the total the customer's store credit and points pay, before all others
     expected_total   what the customer saw; another total is refused
+    annotation       what the customer wants the shop to know
     Locks the cart, then its stock. Raises CartNotFound, CartNotReady (naming the lines), TotalChanged, NotEnoughCredit,
     GuestHasNoCredit, CreditInOtherCurrency, CreditExceedsTotal, MethodsMixed, Refused.
     """
@@ -189,6 +192,7 @@ def purchase(
             payment_details=payment_details or {},
             use_credit=use_credit or CreditUse(),
             expected_total=expected_total,
+            annotation=annotation,
             as_of=as_of,
         )
     except OutOfStock:
@@ -209,6 +213,7 @@ def _purchase(
     payment_details: Mapping[str, Any],
     use_credit: CreditUse,
     expected_total: Decimal | None,
+    annotation: str,
     as_of: datetime,
 ) -> Order:
     cart = locked_cart(cart_id, must_be_open=False)
@@ -228,7 +233,9 @@ def _purchase(
     assert cart.payment_method is not None  # problems would have said so
     rest = payments or [PaymentChoice(gateway=cart.payment_method.gateway, details=payment_details)]
     chosen = [*_credit_choices(cart=cart, use=use_credit, total=total, rest=rest, as_of=as_of), *rest]
-    order = get_event_handler(actor, as_of=as_of).place(_placement(found, key=key, payments=chosen))
+    order = get_event_handler(actor, as_of=as_of).place(
+        _placement(found, key=key, payments=chosen, annotation=annotation)
+    )
     if order.extra.get("cart") != str(cart.public_id):
         return order  # the same key came at this moment with another cart, and was first
     cart.items.all().delete()
@@ -237,7 +244,7 @@ def _purchase(
     return order
 
 
-def _placement(found: Contents, *, key: str, payments: Sequence[PaymentChoice]) -> Placement:
+def _placement(found: Contents, *, key: str, payments: Sequence[PaymentChoice], annotation: str) -> Placement:
     """The cart as it is now, copied: nothing that changes later changes the order."""
     cart, shipping, payment = found.cart, found.cart.shipping_method, found.cart.payment_method
     assert shipping is not None  # problems would have said so
@@ -252,6 +259,7 @@ def _placement(found: Contents, *, key: str, payments: Sequence[PaymentChoice]) 
         "carrier": shipping.carrier,
         "tracking_url_template": shipping.tracking_url_template,
         "payment_instructions": payment.instructions,
+        "annotation": annotation.strip(),
     }
     return Placement(
         store=cart.store,
@@ -264,6 +272,11 @@ def _placement(found: Contents, *, key: str, payments: Sequence[PaymentChoice]) 
         language=cart.language,
         discounts=found.discounts,
         shipping_price=found.shipping_price,
+        shipping_free_from=shipping.free_from if not found.shipping_price else None,
+        shipping_price_below=rounded(shipping.price, cart.store.currency),
+        shipping_standard=standard_shipping(
+            shipping, ways_to_ship(store=cart.store), goods=found.goods, currency=cart.store.currency
+        ),
         shipping_method=shipping.code,
         shipping_method_name=shipping.name,
         is_pickup=shipping.is_pickup,
@@ -304,6 +317,15 @@ def payment_outcome(*, order: Order) -> str:
         return "pending"
     # Of several payments one may have been declined, whichever was asked last.
     return "declined" if Transaction.Status.FAILED in statuses else "pending"
+
+
+def payment_next_action(*, order: Order) -> dict[str, Any] | None:
+    """This will say what the customer has to do before an order's payment can go on, such as 3-D Secure; or None."""
+    pending = Transaction.objects.filter(payment__reference=order.number, status=Transaction.Status.PENDING)
+    action: dict[str, Any] = (
+        pending.exclude(next_action={}).order_by("-pk").values_list("next_action", flat=True).first() or {}
+    )
+    return action or None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

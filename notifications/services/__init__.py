@@ -31,6 +31,7 @@ from notifications.services.messages import (
     sample_context,
     send_again,
     send_test,
+    template_engine,
 )
 
 __all__ = [
@@ -61,5 +62,6 @@ __all__ = [
     "sample_context",
     "send_again",
     "send_test",
+    "template_engine",
     "webhooks",
 ]

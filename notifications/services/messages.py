@@ -220,6 +220,11 @@ _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False)
 _UNKNOWN = re.compile("⟦(.*?)⟧")
 
 
+def template_engine() -> Engine:
+    """The engine that messages are made with: their templates need no {% load %}."""
+    return _engine(Engine.get_default(), False)
+
+
 @lru_cache(maxsize=4)
 def _engine(base: Engine, strict: bool) -> Engine:
     """The project's engine (same folders, so a shop's own files win) with the messages' filters built in."""

@@ -53,6 +53,16 @@ def moment(value: object) -> str:
 
 
 @register.filter
+def instant(value: object) -> str:
+    """This will write an ISO time with its offset to the second, with the shop's time zone; anything else stays."""
+    try:
+        local = timezone.localtime(datetime.fromisoformat(str(value)))
+    except ValueError:
+        return str(value)
+    return f"{day(local.date())}, {local:%H:%M:%S} {local:%Z}"
+
+
+@register.filter
 def web(address: object) -> str:
     """This will let only web addresses through, so that no `javascript:` becomes a link."""
     text = str(address or "").strip()

@@ -1,5 +1,6 @@
 """What staff see of orders: the list, the order page, its action pages, and the tables beside them."""
 
+from orders.admin.addresses import AddressChangeAdmin, ExternalNoticeAdmin
 from orders.admin.approvals import ApprovalAdmin
 from orders.admin.bulk_runs import BulkRunAdmin
 from orders.admin.cancellations import CancellationAdmin
@@ -15,9 +16,12 @@ from orders.admin.policies import (
     CancelRuleAdmin,
 )
 from orders.admin.recurring import RecurringOrderAdmin
+from orders.admin.returns import ReturnAdmin, ReturnCarrierAdmin, ReturnPolicyAdmin
+from orders.admin.withdrawals import WithdrawalAdmin
 
 __all__ = [
     "AbsenceAdmin",
+    "AddressChangeAdmin",
     "ApprovalAdmin",
     "ApprovalLevelAdmin",
     "ApprovalPolicyAdmin",
@@ -29,6 +33,11 @@ __all__ = [
     "CancellationRequestAdmin",
     "DocumentAdmin",
     "DocumentSeriesAdmin",
+    "ExternalNoticeAdmin",
     "OrderAdmin",
     "RecurringOrderAdmin",
+    "ReturnAdmin",
+    "ReturnCarrierAdmin",
+    "ReturnPolicyAdmin",
+    "WithdrawalAdmin",
 ]

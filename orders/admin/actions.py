@@ -12,7 +12,16 @@ from django.utils.translation import gettext_lazy, ngettext
 from orders import rules
 from orders.admin import forms, planforms
 from orders.admin.undoing import UNDO_ACTIONS
-from orders.models import Cancellation, CancellationRequest, Facts, Order, PaymentEvent, ShippingEvent, Status
+from orders.models import (
+    Cancellation,
+    CancellationRequest,
+    Facts,
+    Order,
+    PaymentEvent,
+    RefundRequest,
+    ShippingEvent,
+    Status,
+)
 from orders.processing import OrderChanged, get_event_handler
 from shop.actors import Actor
 from shop.errors import Refused, Words
@@ -141,13 +150,17 @@ def _why_no_surplus(order: Order, actor: Actor) -> Refused | None:
 def _refund(order: Order, actor: Actor, data: Data) -> Words:
     plan: rules.Plan = data["plan"]
     cause = cause_of(order, data)
-    once_only(
-        PaymentEvent,
-        cause,
-        lambda: get_event_handler(actor).refund(
-            number=order.number or "", amount=plan.refund, note=data["note"], cause=cause, version=data["version"]
-        ),
-    )
+    chosen = {name: data[name] for name in ("note", "kind", "destination", "version")}
+    handler = get_event_handler(actor)
+    try:
+        done = handler.submit_refund(number=order.number or "", amount=plan.refund, plan=plan, cause=cause, **chosen)
+    except OrderChanged:
+        # The same page sent twice: its event stands, and nobody is alarmed.
+        if not cause or not PaymentEvent.objects.filter(cause=cause).exists():
+            raise
+    else:
+        if isinstance(done, RefundRequest):
+            return _("Nothing has been refunded yet: it waits for approval, and whoever decides it is being told.")
     return _("%(amount)s is being refunded.") % {"amount": shown(plan.refund, order.currency)}
 
 
@@ -163,7 +176,7 @@ def still(plan: rules.Plan, replan: Callable[[], rules.Plan], order: Order) -> N
 
 def _cancel(order: Order, actor: Actor, data: Data) -> Words:
     plan: rules.Plan = data["plan"]
-    names = ("reason", "note", "restock", "refund", "notify", "version", "contact", "justification")
+    names = ("reason", "note", "restock", "refund", "notify", "version", "contact", "justification", "destination")
     choices = {name: data[name] for name in names} | {"ends_series": data.get("ends_series", False)}
     handler = get_event_handler(actor)
     row = handler.submit_cancellation(
@@ -199,8 +212,9 @@ def _take_back(order: Order, actor: Actor, data: Data) -> Words:
     plan: rules.Plan = data["plan"]
     cause = cause_of(order, data)
     lines = {line.line_id: (line.units, line.disposition) for line in plan.lines}
-    choices = {name: data[name] for name in ("note", "refund", "deduction", "notify", "version")}
-    still(plan, lambda: rules.plan_return(order.facts, lines, deduction=plan.deduction, notify=data["notify"]), order)
+    choices = {name: data[name] for name in ("note", "refund", "deduction", "notify", "version", "destination")}
+    planned = {"deduction": plan.deduction, "notify": data["notify"], "destination": data["destination"].gateway}
+    still(plan, lambda: rules.plan_return(order.facts, lines, **planned), order)
     once_only(
         ShippingEvent,
         cause,
@@ -256,7 +270,7 @@ def _note(order: Order, actor: Actor, data: Data) -> Words:
 
 
 def in_status(*statuses: str) -> Callable[[Order], bool]:
-    return lambda order: order.status in statuses
+    return lambda order: order.stage in statuses
 
 
 def _money_can_be_taken(order: Order) -> bool:
@@ -280,7 +294,7 @@ def _something_on_its_way(order: Order) -> bool:
 
 def _can_end(order: Order) -> bool:
     # Once everything has shipped, the disabled button says what to do instead.
-    return order.status in {*rules.BEFORE_SHIPPING, Status.CANCELLATION_WAITING, Status.SHIPPED}
+    return order.stage in {*rules.BEFORE_SHIPPING, Status.CANCELLATION_WAITING, Status.SHIPPED}
 
 
 CANCEL = "cancel"
@@ -319,7 +333,7 @@ ORDER_ACTIONS: list[Action] = [
         form=forms.RemarkForm,
         act=_ready,
         primary=True,
-        relevant=lambda order: order.is_pickup and order.status == Status.PREPARING,
+        relevant=lambda order: order.is_pickup and order.stage == Status.PREPARING,
         template=SIMPLE,
     ),
     Action(
@@ -343,7 +357,7 @@ ORDER_ACTIONS: list[Action] = [
         form=forms.ShipForm,
         act=_ship,
         primary=True,
-        relevant=lambda order: not order.is_pickup and order.status in rules.SHIPPABLE,
+        relevant=lambda order: not order.is_pickup and order.stage in rules.SHIPPABLE,
         template=LINES,
     ),
     Action(
@@ -464,8 +478,8 @@ ORDER_ACTIONS: list[Action] = [
         name="refund",
         label=gettext_lazy("Refund"),
         description=gettext_lazy(
-            "Money back that is tied to no unit, such as goodwill. For goods use “Cancel” or “Take back”: what is "
-            "given here is taken off when the units are refunded later."
+            "Money back that is tied to no unit: goodwill, shipping costs, a fee. For goods use “Cancel” or “Take "
+            "back”: what is given here comes on top of that, as far as money is left."
         ),
         permission="orders.refund_order",
         refusal=asks(rules.refund),

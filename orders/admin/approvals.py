@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
-from django.db.models import Case, Count, Exists, F, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils import timezone
@@ -23,10 +23,20 @@ from orders.admin.forms import text_area
 from orders.admin.order import CappedPaginator
 from orders.admin.plans import PlanView
 from orders.admin.timeline import Names, TimelineEntry, timeline
-from orders.models import Approval, ApprovalLevel, BulkItem, BulkRun, Cancellation, JournalEntry, Order
+from orders.models import (
+    Approval,
+    ApprovalLevel,
+    BulkItem,
+    BulkRun,
+    Cancellation,
+    JournalEntry,
+    Order,
+    RefundRequest,
+)
 from orders.processing import get_event_handler
 from orders.processing.approvers import decidable, full_name
 from orders.processing.cancelling import choices_of
+from payments.gateways import gateway_label
 from shop.actors import Actor
 from shop.errors import Refused, Words
 from shop.staff import Action, ActionForm, Button, ReadOnlyActionsAdmin, StoreFilter, actor_of
@@ -36,7 +46,7 @@ VIEW = "orders.view_approval"
 # Of an order's journal the latest so many; of a bulk run's orders the first so many.
 ENTRIES, ORDERS = 8, 50
 # What asking for approval itself has written.
-OF_THE_WISH = frozenset({"ask_approval", "queue_cancellation"})
+OF_THE_WISH = frozenset({"ask_approval", "ask_refund", "queue_cancellation"})
 
 # ---------------------------------------------------------------------------------------------------------------
 # What a decision needs to know
@@ -55,13 +65,13 @@ class ShelfRow:
 
 @dataclass(frozen=True, slots=True)
 class WishPage:
-    """A cancellation as it was asked for, and what of it is no longer so.
+    """A cancellation or refund as it was asked for, and what of it is no longer so.
 
     now        why it is not possible any more; None where it still is
     changes    what would happen otherwise by now, a sentence each; `entries` say who did what meanwhile
     """
 
-    row: Cancellation
+    row: Cancellation | RefundRequest
     order: Order
     view: PlanView
     shelf: list[ShelfRow]
@@ -75,6 +85,20 @@ class WishPage:
     def is_true(self) -> bool:
         return self.now is None and not self.changes
 
+    @property
+    def is_refund(self) -> bool:
+        return isinstance(self.row, RefundRequest)
+
+    @property
+    def goes_to(self) -> str:
+        """Where the money goes, in words; the bank account only while somebody still has to look at it."""
+        to = self.row.goes_to
+        if not to:
+            return ""
+        if to.iban:
+            return f"{to.iban}, {to.holder}" if to.holder else to.iban
+        return gateway_label(to.gateway)
+
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
@@ -86,20 +110,25 @@ class RunPage:
     refund: list[tuple[str, Decimal]]
 
 
-def wish_page(row: Cancellation, actor: Actor, *, is_open: bool) -> WishPage:
-    """This will read everything about a cancellation that waits: a constant number of queries."""
+def wish_page(row: Cancellation | RefundRequest, actor: Actor, *, is_open: bool) -> WishPage:
+    """This will read everything about a cancellation or refund that waits: a constant number of queries."""
     order, facts = row.order, row.order.facts
     plan = rules.plan_from_json(row.plan)
     journal = list(JournalEntry.objects.filter(order=order).order_by("-sequence")[:100])
     told = timeline(journal, Names.read(facts.lines, order.currency, {}))
     since = [entry for entry in told if entry.number > row.version and entry.verb not in OF_THE_WISH]
     no, changes = _by_now(row, plan, actor) if is_open else (None, [])
-    letters = get_event_handler(actor).letters_of(facts, plan, choices_of(row)) if is_open else []
+    if isinstance(row, RefundRequest):
+        view = PlanView(plan, facts, {})
+    else:
+        letters = get_event_handler(actor).letters_of(facts, plan, choices_of(row)) if is_open else []
+        chosen = {"restock": row.restock, "refund": row.refund, "notify": row.notify}
+        view = PlanView(plan, facts, chosen, letters)
     return WishPage(
         row=row,
         order=order,
-        view=PlanView(plan, facts, {"restock": row.restock, "refund": row.refund, "notify": row.notify}, letters),
-        shelf=_shelf(order, plan) if order.status in rules.SHIPPABLE else [],
+        view=view,
+        shelf=_shelf(order, plan) if order.stage in rules.SHIPPABLE and plan.lines else [],
         is_open=is_open,
         now=no,
         changes=changes,
@@ -108,10 +137,14 @@ def wish_page(row: Cancellation, actor: Actor, *, is_open: bool) -> WishPage:
     )
 
 
-def _by_now(row: Cancellation, plan: rules.Plan, actor: Actor) -> tuple[Refused | None, list[str]]:
-    """What cancelling would do now instead of what was shown, by the rules that will be asked."""
+def _by_now(row: Cancellation | RefundRequest, plan: rules.Plan, actor: Actor) -> tuple[Refused | None, list[str]]:
+    """What it would do now instead of what was shown, by the rules that will be asked."""
+    handler, facts = get_event_handler(actor), row.order.facts
     try:
-        now = get_event_handler(actor).planned(row.order.facts, choices_of(row))
+        if isinstance(row, RefundRequest):
+            now = handler.planned_refund(facts, amount=row.amount, kind=row.kind, destination=row.goes_to)
+        else:
+            now = handler.planned(facts, choices_of(row))
     except Refused as no:
         return no, []
     if now.digest == plan.digest:
@@ -158,11 +191,11 @@ class ApproveForm(ActionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        cancellation = self.obj.cancellation
-        if cancellation is None:
+        wish = self.obj.wish
+        if wish is None:
             del self.fields["version"]
         else:
-            self.fields["version"].initial = cancellation.order.version
+            self.fields["version"].initial = wish.order.version
             self.fields["version"].required = True
 
 
@@ -198,6 +231,9 @@ def _arguments(approval: Approval, data: dict[str, Any]) -> dict[str, Any]:
 
 def _approve(approval: Approval, actor: Actor, data: dict[str, Any]) -> Words:
     handler = get_event_handler(actor)
+    if approval.refund_request is not None:
+        handler.approve_refund(**_arguments(approval, data))
+        return _("Approved, and being refunded.")
     if approval.cancellation is None:
         handler.approve_bulk(**_arguments(approval, data))
         return _("Approved: the orders are being cancelled.")
@@ -210,6 +246,9 @@ def _approve(approval: Approval, actor: Actor, data: dict[str, Any]) -> Words:
 
 def _reject(approval: Approval, actor: Actor, data: dict[str, Any]) -> Words:
     handler = get_event_handler(actor)
+    if approval.refund_request is not None:
+        handler.reject_refund(**_arguments(approval, data))
+        return _("Rejected: nothing is refunded, and the one who asked is being told why.")
     verb = handler.reject_bulk if approval.cancellation is None else handler.reject_cancellation
     verb(**_arguments(approval, data))
     return _("Rejected: nothing is cancelled, and the one who asked is being told why.")
@@ -217,6 +256,9 @@ def _reject(approval: Approval, actor: Actor, data: dict[str, Any]) -> Words:
 
 def _withdraw(approval: Approval, actor: Actor, data: dict[str, Any]) -> Words:
     handler = get_event_handler(actor)
+    if approval.refund_request is not None:
+        handler.withdraw_refund(**_arguments(approval, data))
+        return _("Your request is withdrawn.")
     verb = handler.withdraw_bulk if approval.cancellation is None else handler.withdraw_cancellation
     verb(**_arguments(approval, data))
     return _("Your request is withdrawn.")
@@ -226,8 +268,8 @@ def _preview(approval: Approval, actor: Actor) -> dict[str, Any]:
     """Everything that its page shows, so that nobody has to remember it."""
     if approval.bulk_run is not None:
         return {"run": _run_page(approval.bulk_run)}
-    assert approval.cancellation is not None
-    return {"wish": wish_page(approval.cancellation, actor, is_open=approval.is_open)}
+    assert approval.wish is not None
+    return {"wish": wish_page(approval.wish, actor, is_open=approval.is_open)}
 
 
 TEMPLATE = "admin/orders/approval/action.html"
@@ -248,7 +290,7 @@ ACTIONS = [
     Action(
         name="reject",
         label=gettext_lazy("Reject"),
-        description=gettext_lazy("Nothing is cancelled. The one who asked reads why."),
+        description=gettext_lazy("Nothing happens to the order. The one who asked reads why."),
         permission=VIEW,
         refusal=why_not_decide,
         form=RejectForm,
@@ -260,7 +302,7 @@ ACTIONS = [
     Action(
         name="withdraw",
         label=gettext_lazy("Withdraw"),
-        description=gettext_lazy("You take your request back. Nothing is cancelled."),
+        description=gettext_lazy("You take your request back. Nothing happens to the order."),
         permission=VIEW,
         refusal=_why_not_withdraw,
         form=WithdrawForm,
@@ -329,6 +371,7 @@ class ApprovalAdmin(ReadOnlyActionsAdmin):
         "store",
         "cancellation__order__store",
         "cancellation__reason",
+        "refund_request__order__store",
         "bulk_run__reason",
         "requested_by",
         "decided_by",
@@ -340,7 +383,7 @@ class ApprovalAdmin(ReadOnlyActionsAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
-    search_fields = ["=cancellation__order__number", "=bulk_run__items__order__number"]
+    search_fields = ["cancellation"]  # shows the box; get_search_results does the search
     search_help_text = gettext_lazy("A whole order number.")
     ordering = [
         Case(IS_OPEN, default=Value(1)),
@@ -365,6 +408,20 @@ class ApprovalAdmin(ReadOnlyActionsAdmin):
                 is_mine=Exists(mine),
             )
         )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """The order first, then what is about it: not every order of every bulk run looked at."""
+        if not (term := search_term.strip().removeprefix("#")):
+            return queryset, False
+        orders = Order.objects.filter(**Order.resolve_number(term))
+        about = (
+            Q(cancellation__order__in=orders)
+            | Q(refund_request__order__in=orders)
+            | Q(bulk_run__in=BulkItem.objects.filter(order__in=orders).values("run"))
+        )
+        return queryset.filter(about), False
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
         raise Http404
@@ -397,11 +454,15 @@ class ApprovalAdmin(ReadOnlyActionsAdmin):
     def value(self, row: Approval) -> SafeString | str:
         if row.cancellation is not None:
             return money(row.cancellation.value, row.cancellation.currency)
+        if row.refund_request is not None:
+            return money(row.refund_request.amount, row.refund_request.currency)
         amounts = _amounts(row.bulk_run, "value") if row.bulk_run else []
         return format_html_join(", ", "{}", ((money(amount, currency),) for currency, amount in amounts)) or "–"
 
     @admin.display(description=gettext_lazy("reason"))
     def reason(self, row: Approval) -> str:
+        if row.refund_request is not None:
+            return str(row.refund_request.get_kind_display())
         of = row.cancellation or row.bulk_run
         return of.reason.label if of and of.reason else "–"
 
@@ -441,5 +502,7 @@ def _named(row: Any) -> str:
     """What an approval is about: an order, or so many of them."""
     if row.cancellation is not None:
         return _("Order %(number)s") % {"number": row.cancellation.order.number}
+    if row.refund_request is not None:
+        return _("Refund of order %(number)s") % {"number": row.refund_request.order.number}
     count = row.order_count or 0
     return ngettext("%(n)d order at once", "%(n)d orders at once", count) % {"n": count}

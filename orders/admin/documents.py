@@ -164,12 +164,23 @@ class DocumentAdmin(OfAnOrder):
 class DocumentSeriesAdmin(ModelAdmin):
     """Number series: prefix and first number, when invoices are issued, whether PDFs are made."""
 
-    list_display = ["store", "kind", "prefix", "next_number", "issue_when", "makes_pdf"]
+    list_display = ["store", "kind", "prefix", "next_number", "issued", "makes_pdf"]
     list_display_links = ["kind"]
     list_filter = ["kind"]
     list_select_related = ["store"]
     actions: Any = None
     fields = ["store", "kind", "prefix", "next_number", "issue_when", "makes_pdf"]
+
+    @admin.display(description=gettext_lazy("issued"))
+    def issued(self, row: DocumentSeries) -> str:
+        """When is a question of invoices only."""
+        if row.kind == DocumentKind.INVOICE:
+            return row.get_issue_when_display()
+        return _("With what it documents")
+
+    def get_fields(self, request: HttpRequest, obj: DocumentSeries | None = None) -> list[Any]:
+        hidden = set() if obj is None or obj.kind == DocumentKind.INVOICE else {"issue_when"}
+        return [name for name in self.fields or () if name not in hidden]
 
     def get_queryset(self, request: HttpRequest) -> Any:
         rows, actor = super().get_queryset(request), actor_of(request)
@@ -180,8 +191,6 @@ class DocumentSeriesAdmin(ModelAdmin):
         if obj is None:
             return []
         fixed = ["store", "kind"]
-        if obj.kind != DocumentKind.INVOICE:
-            fixed.append("issue_when")
         return [*fixed, "next_number"] if Document.objects.filter(series=obj).exists() else fixed
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:

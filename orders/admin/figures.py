@@ -28,7 +28,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from orders.admin.charts import BarChart, DayChart, bar_chart, day_chart
 from orders.admin.order import CappedPaginator
 from orders.models import Cancellation, CancellationFigure, CancellationReason, Order, Status, status_label
-from orders.rules.figures import Asker, FigureRow, Group, Report, Times, report, share, sums
+from orders.processing.figure_sums import add_up
+from orders.rules.figures import Asker, Group, Report, Times, share, sums
 from shop.actors import STAFF, SYSTEM, Actor
 from shop.errors import Words
 from shop.models import Store, User
@@ -150,8 +151,7 @@ class Page:
 
     @cached_property
     def report(self) -> Report:
-        rows = self.rows.values_list(*FigureRow._fields).iterator(chunk_size=2000)
-        return report(map(FigureRow._make, rows), first=self.first, last=self.last)
+        return add_up(self.rows, first=self.first, last=self.last)
 
     @cached_property
     def reasons(self) -> dict[str, str]:
@@ -427,7 +427,7 @@ class CancellationFigureAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("day"))
     def day_shown(self, row: CancellationFigure) -> str:
-        return date_format(row.day, "SHORT_DATE_FORMAT")
+        return date_format(row.day, "DATE_FORMAT")
 
     @admin.display(description=gettext_lazy("outcome"))
     def outcome_badge(self, row: CancellationFigure) -> SafeString:

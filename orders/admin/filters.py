@@ -55,14 +55,18 @@ class RequestFilter(admin.SimpleListFilter):
     parameter_name = "request"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Words]]:
-        return [("open", _("To be answered")), ("awaited", _("Goods awaited"))]
+        return [("open", _("To be answered")), ("awaited", _("Goods awaited")), ("failed", _("Refund failed"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
-        approved = CancellationRequest.Status.APPROVED
-        requests = CancellationRequest.objects.exclude(status__in=CancellationRequest.ENDED).order_by().values("order")
-        if self.value() == "open":
-            return queryset.filter(pk__in=requests.exclude(status=approved))
-        return queryset.filter(pk__in=requests.filter(status=approved)) if self.value() == "awaited" else queryset
+        wanted = {
+            "open": CancellationRequest.UNDECIDED,
+            "awaited": CancellationRequest.AWAITING_GOODS,
+            "failed": (CancellationRequest.Status.MANUEL_REFUND_NEED,),
+        }
+        if (statuses := wanted.get(self.value() or "")) is None:
+            return queryset
+        requests = CancellationRequest.objects.filter(status__in=statuses).order_by()
+        return queryset.filter(pk__in=requests.values("order"))
 
 
 class PaymentMethodFilter(admin.SimpleListFilter):

@@ -341,3 +341,12 @@ class RejectRequestForm(AnswerForm):
         widget=text_area(),
         help_text=gettext_lazy("The customer reads this."),
     )
+
+
+class CloseRequestForm(AnswerForm):
+    note = forms.CharField(
+        label=gettext_lazy("How the customer got the money"),
+        max_length=2000,
+        widget=text_area(2),
+        help_text=gettext_lazy("Such as when it was transferred, and its reference."),
+    )

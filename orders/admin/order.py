@@ -26,9 +26,12 @@ from django.utils.translation import gettext_lazy
 
 from orders.admin.actions import ORDER_ACTIONS
 from orders.admin.bulk import BULK_ACTIONS
+from orders.admin.external import EXTERNAL_ACTIONS
+from orders.admin.extras import order_extra
 from orders.admin.filters import OnHoldFilter, PaymentMethodFilter, PlacedFilter, RequestFilter, StatusFilter
 from orders.admin.page import attach_facts, read_page
 from orders.admin.repeat import REPEAT
+from orders.admin.steps import OWN_STEPS
 from orders.admin.undoing import standing
 from orders.models import Order, OrderLine
 from shop.staff import ReadOnlyActionsAdmin, StoreFilter, actor_of
@@ -94,7 +97,7 @@ class OrderAdmin(ReadOnlyActionsAdmin):
     """Orders: a list to find them and a page to work on each."""
 
     store_path = "store"
-    desk_actions = sorted([*ORDER_ACTIONS, REPEAT], key=lambda action: action.danger)
+    desk_actions = sorted([*ORDER_ACTIONS, *OWN_STEPS, REPEAT, *EXTERNAL_ACTIONS], key=lambda action: action.danger)
     actions = BULK_ACTIONS
     fields = ()
     list_display = ["number_shown", "customer_shown", "status_shown", "units", "total_shown", "placed"]
@@ -218,6 +221,7 @@ class OrderAdmin(ReadOnlyActionsAdmin):
         order = kwargs["obj"]
         context["page"] = read_page(order, actor_of(request), as_of=timezone.now())
         context["journal_url"] = f"{reverse('admin:orders_journalentry_changelist')}?q={order.number}"
+        context["extra"] = order_extra(order)
         context["standing"] = standing(order, actor_of(request))
         context["title"] = _("Order %(number)s") % {"number": order.get_number()}
         return super().render_change_form(request, context, *args, **kwargs)

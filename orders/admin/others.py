@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
@@ -17,7 +17,6 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from orders import rules
 from orders.admin import forms
 from orders.admin.actions import decide_request
 from orders.admin.order import CappedPaginator
@@ -29,13 +28,15 @@ from orders.models import (
     OrderNote,
     PaymentEvent,
     PaymentEventType,
+    RequestPicture,
     ShippingEvent,
     ShippingEventType,
 )
 from orders.processing import get_event_handler
+from orders.processing.cancelling import Choices
 from orders.processing.decision import VERBS
 from orders.processing.deskwork import NoteFixed
-from orders.processing.requesting import RequestDecided
+from orders.processing.requesting import why_not_answer, why_not_close
 from shop.actors import Actor
 from shop.errors import Refused, Words
 from shop.staff import Action, ReadOnlyActionsAdmin, StoreFilter, came_from
@@ -87,21 +88,34 @@ class OfAnOrder(ReadOnlyActionsAdmin):
 # Requests
 
 
-def _decided(request: CancellationRequest, actor: Actor) -> Refused | None:
-    closed = {*CancellationRequest.ENDED, CancellationRequest.Status.APPROVED}
-    return RequestDecided() if request.status in closed else None
+def _not_to_approve(request: CancellationRequest, actor: Actor) -> Refused | None:
+    return why_not_answer(request, approve=True)
+
+
+def _not_to_reject(request: CancellationRequest, actor: Actor) -> Refused | None:
+    return why_not_answer(request, approve=False)
 
 
 def _approve(request: CancellationRequest, actor: Actor, data: dict[str, Any]) -> Words:
     decide_request(request, actor, data, approve=True)
     if request.cancellation_type == CancellationRequest.Type.CANCEL:
         return _("The request is approved, and its units are cancelled.")
-    return _("The request is approved. Take the goods back when they arrive.")
+    return _("The request is approved; the customer is told how to send the goods.")
 
 
 def _reject(request: CancellationRequest, actor: Actor, data: dict[str, Any]) -> Words:
     decide_request(request, actor, data, approve=False)
     return _("The request is rejected.")
+
+
+def _close(request: CancellationRequest, actor: Actor, data: dict[str, Any]) -> Words:
+    handler = get_event_handler(actor)
+    handler.close_request(request_id=request.pk, note=data["note"], version=data["version"])
+    return _("The request is completed.")
+
+
+def _failed(request: CancellationRequest) -> bool:
+    return why_not_close(request) is None
 
 
 def _preview(request: CancellationRequest, actor: Actor) -> dict[str, Any]:
@@ -110,7 +124,7 @@ def _preview(request: CancellationRequest, actor: Actor) -> dict[str, Any]:
         return {}
     facts = request.order.facts
     try:
-        plan = rules.plan_cancellation(facts, {request.line_id: request.quantity})
+        plan = get_event_handler(actor).planned(facts, Choices(lines={request.line_id: request.quantity}))
     except Refused as no:
         return {"plan_refusal": no}
     return {"plan_view": PlanView(plan, facts, {"restock": True, "refund": True, "notify": True})}
@@ -132,20 +146,23 @@ class CancellationRequestAdmin(OfAnOrder):
         "wish",
         "reason",
         "description",
+        "pictures",
         "status_badge",
+        "goods_return_link",
+        "as_points",
         "created_at",
         "decided_at",
         "decided_by",
         "decision_note",
     ]
-    readonly_fields = ["order_link", "wish", "status_badge"]
+    readonly_fields = ["order_link", "wish", "status_badge", "pictures", "goods_return_link"]
     desk_actions = [
         Action(
             name="approve",
             label=gettext_lazy("Approve"),
             description=gettext_lazy("Units to be cancelled are cancelled at once. Units to be sent back are awaited."),
             permission=DECIDE,
-            refusal=_decided,
+            refusal=_not_to_approve,
             form=forms.ApproveRequestForm,
             act=_approve,
             preview=_preview,
@@ -157,15 +174,28 @@ class CancellationRequestAdmin(OfAnOrder):
             label=gettext_lazy("Reject"),
             description=gettext_lazy("Nothing is cancelled. The customer reads your answer."),
             permission=DECIDE,
-            refusal=_decided,
+            refusal=_not_to_reject,
             form=forms.RejectRequestForm,
             act=_reject,
+            template="admin/orders/request.html",
+        ),
+        Action(
+            name="close",
+            label=gettext_lazy("Refunded otherwise"),
+            description=gettext_lazy("Its refund has failed. Say how the customer got the money; nothing is sent."),
+            permission=DECIDE,
+            refusal=lambda row, actor: why_not_close(row),
+            form=forms.CloseRequestForm,
+            act=_close,
+            relevant=_failed,
             template="admin/orders/request.html",
         ),
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).select_related("line", "reason", "decided_by")
+        rows = super().get_queryset(request).select_related("line", "reason", "decided_by", "goods_return__carrier")
+        # Whether goods were inspected decides which buttons a row has.
+        return rows.prefetch_related(Prefetch("pictures", RequestPicture.without_content()), "inspections")
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         def do(row: CancellationRequest) -> SafeString:
@@ -186,6 +216,18 @@ class CancellationRequestAdmin(OfAnOrder):
     @admin.display(description=gettext_lazy("status"))
     def status_badge(self, row: CancellationRequest) -> SafeString:
         return badge(row.status, row.get_status_display())
+
+    @admin.display(description=gettext_lazy("pictures"))
+    def pictures(self, row: CancellationRequest) -> SafeString | str:
+        pictures = list(row.pictures.all())
+        return render_to_string("admin/orders/pictures.html", {"pictures": pictures}) if pictures else "–"
+
+    @admin.display(description=gettext_lazy("return"))
+    def goods_return_link(self, row: CancellationRequest) -> SafeString | str:
+        if row.goods_return is None:
+            return "–"
+        url = reverse("admin:orders_return_change", args=(row.goods_return_id,))
+        return render_to_string("admin/orders/order/goods_return.html", {"parcel": row.goods_return, "url": url})
 
     @admin.display(description=gettext_lazy("asked"))
     def asked(self, row: CancellationRequest) -> SafeString | str:

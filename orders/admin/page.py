@@ -10,9 +10,15 @@ from typing import Any
 
 from django.db.models import Prefetch, Q
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from notifications.rules import EVENTS
 from orders import rules
+from orders.admin.external import CallView, ChangeView, calls_of, change_of
+from orders.admin.extras import line_extra
 from orders.admin.timeline import NAMED, Names, TimelineEntry, more_lines, short, timeline
 from orders.models import (
     CancellationRequest,
@@ -26,10 +32,13 @@ from orders.models import (
     OrderNote,
     PaymentEvent,
     PaymentEventQuantity,
+    RequestPicture,
+    ReturnPolicy,
     ShippingEvent,
     ShippingEventQuantity,
 )
 from payments.models import Payment, Transaction
+from payments.services import destination_shown
 from shop import jobs
 from shop.actors import Actor
 from shop.errors import Words
@@ -57,9 +66,10 @@ class LineView:
     attributes: list[tuple[str, str]]
     segments: list[Segment]
     counts: list[tuple[str, int]]
+    extra: str = ""
 
     @classmethod
-    def of(cls, line: OrderLine) -> LineView:
+    def of(cls, line: OrderLine, *, extra: str = "") -> LineView:
         attributes = line.attributes if isinstance(line.attributes, Mapping) else {}
         arrived = max(0, min(line.delivered, line.shipped - line.returned))
         paid = line.paid_and_open
@@ -68,7 +78,7 @@ class LineView:
             ("delivered", arrived),
             ("shipped", line.shipped - line.returned - arrived),
             ("paid", paid),
-            ("open", line.open - paid),
+            ("open", line.left - paid),
             ("cancelled", line.cancelled),
         ]
         segments, x = [], 0
@@ -78,7 +88,7 @@ class LineView:
                 x += width
         names = ("paid", "shipped", "delivered", "cancelled", "returned", "refunded")
         counts = [(name, getattr(line, name)) for name in names if getattr(line, name)]
-        return cls(line, [(str(name), str(value)) for name, value in attributes.items()], segments, counts)
+        return cls(line, [(str(name), str(value)) for name, value in attributes.items()], segments, counts, extra)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,7 @@ class RequestView:
     request: CancellationRequest
     approve_url: str = ""
     reject_url: str = ""
+    return_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,27 @@ class DocumentView:
 
 
 @dataclass(frozen=True, slots=True)
+class Deadline:
+    """Until when the customer can do something about the order, in words."""
+
+    label: Words
+    words: str
+    is_over: bool = False
+    note: str = ""
+
+    @classmethod
+    def of(cls, label: Words, until: datetime, *, days: int, as_of: datetime, note: str = "") -> Deadline:
+        left = (timezone.localtime(until).date() - timezone.localtime(as_of).date()).days
+        period = ngettext("%(n)d day", "%(n)d days", days) % {"n": days}
+        day = date_format(timezone.localtime(until).date())
+        if as_of > until:
+            return cls(label, _("%(period)s, over since %(day)s") % {"period": period, "day": day}, True, note)
+        rest = ngettext("%(n)d day left", "%(n)d days left", left) % {"n": left} if left else _("ends today")
+        words = _("%(period)s, until %(day)s, %(rest)s") % {"period": period, "day": day, "rest": rest}
+        return cls(label, words, note=note)
+
+
+@dataclass(frozen=True, slots=True)
 class OrderPage:
     """See the module's docstring."""
 
@@ -157,6 +189,9 @@ class OrderPage:
     documents: list[DocumentView]
     timeline: list[TimelineEntry]
     has_more: bool
+    calls: list[CallView]
+    address_change: ChangeView | None
+    deadlines: list[Deadline]
 
     @property
     def units(self) -> int:
@@ -213,7 +248,7 @@ def read_page(order: Order, actor: Actor, *, as_of: datetime) -> OrderPage:
     return OrderPage(
         order=order,
         facts=facts,
-        lines=[LineView.of(line) for line in facts.lines],
+        lines=[LineView.of(line, extra=line_extra(order, line)) for line in facts.lines],
         discounts=list(order.discounts.all()),
         payments=_payments(facts, actor),
         events=_events(order, facts, actor, payment_events),
@@ -223,6 +258,9 @@ def read_page(order: Order, actor: Actor, *, as_of: datetime) -> OrderPage:
         documents=_documents(order, actor),
         timeline=timeline(journal[:MOST], names),
         has_more=len(journal) > MOST,
+        calls=calls_of(order),
+        address_change=change_of(order, actor),
+        deadlines=_deadlines(order, as_of),
     )
 
 
@@ -292,6 +330,12 @@ def _shipping(order: Order, names: Mapping[int, str]) -> list[EventView]:
     ]
 
 
+def _what_for(event: PaymentEvent) -> list[str]:
+    """Of a refund: what it is for where it is tied to no unit, and where it goes if not back the way it came."""
+    goes = destination_shown(event.destination, event.amount) if event.destination else ""
+    return [str(event.get_refund_kind_display()) if event.refund_kind else "", f"→ {goes}" if goes else ""]
+
+
 def _money(events: Sequence[PaymentEvent], names: Mapping[int, str]) -> list[EventView]:
     return [
         EventView(
@@ -303,7 +347,7 @@ def _money(events: Sequence[PaymentEvent], names: Mapping[int, str]) -> list[Eve
             amount=event.amount,
             kept=event.deduction or None,
             units=_units(list(event.line_quantities.all()), names),
-            more=tuple(filter(None, [event.reference, event.note])),
+            more=tuple(filter(None, [*_what_for(event), event.reference, event.note])),
             status=event.refund.status if event.refund else "",
             status_label=event.refund.get_status_display() if event.refund else "",
         )
@@ -345,7 +389,8 @@ def _letters(order: Order, actor: Actor) -> list[EventView]:
 def _jobs(order: Order, actor: Actor) -> list[JobView]:
     if not (actor.may("shop.view_job") or actor.may("shop.handle_job")):
         return []
-    rows = Job.objects.filter(reference=order.number).exclude(state=Job.State.DONE).order_by("pk")[:MOST]
+    rows = list(Job.objects.filter(reference=order.number).exclude(state=Job.State.DONE).order_by("pk")[:MOST])
+    by_hand = jobs.only_by_hand(job for job in rows if job.state == Job.State.NEEDS_ATTENTION)
     views = []
     for job in rows:
         try:
@@ -353,6 +398,8 @@ def _jobs(order: Order, actor: Actor) -> list[JobView]:
             label, to_do = handler.label or job.kind, handler.what_to_do
         except LookupError:
             label, to_do = job.kind, ""
+        if job.pk in by_hand:
+            to_do = jobs.BY_HAND
         views.append(JobView(job, label, to_do, reverse("admin:shop_job_change", args=(job.pk,))))
     return views
 
@@ -360,15 +407,60 @@ def _jobs(order: Order, actor: Actor) -> list[JobView]:
 def _requests(order: Order, actor: Actor) -> list[RequestView]:
     may = actor.may("orders.decide_cancellationrequest", store_id=order.store_id)
     may = may and actor.may("orders.view_cancellationrequest", store_id=order.store_id)
+    seen = actor.may("orders.view_return", store_id=order.store_id)
     rows = CancellationRequest.objects.filter(order=order).select_related("line", "reason", "decided_by")
-    decided = {*CancellationRequest.ENDED, CancellationRequest.Status.APPROVED}
+    rows = rows.select_related("goods_return__carrier")
+    rows = rows.prefetch_related(Prefetch("pictures", RequestPicture.without_content()))
 
     def answer(request: CancellationRequest, name: str) -> str:
-        if not may or request.status in decided:
+        if not may or request.status not in CancellationRequest.UNDECIDED:
             return ""
         return reverse("admin:orders_cancellationrequest_do", args=(request.pk, name))
 
-    return [RequestView(row, answer(row, "approve"), answer(row, "reject")) for row in rows.order_by("-pk")[:MOST]]
+    def back(request: CancellationRequest) -> str:
+        if not seen or request.goods_return_id is None:
+            return ""
+        return reverse("admin:orders_return_change", args=(request.goods_return_id,))
+
+    found = rows.order_by("-pk")[:MOST]
+    return [RequestView(row, answer(row, "approve"), answer(row, "reject"), back(row)) for row in found]
+
+
+def _deadlines(order: Order, as_of: datetime) -> list[Deadline]:
+    """Until when the customer can withdraw, and send goods back."""
+    terms = rules.ReturnTerms.of(order, list(ReturnPolicy.objects.all()))
+    return [*_withdrawing(order, terms, as_of), *_sending_back(order, terms, as_of)]
+
+
+def _withdrawing(order: Order, terms: rules.ReturnTerms, as_of: datetime) -> list[Deadline]:
+    clock, label = rules.withdrawal_clock(order.facts, terms, as_of=as_of), _("Withdraw")
+    if clock.state == "waiting":
+        words = ngettext(
+            "has not begun: %(n)d unit has not arrived",
+            "has not begun: %(n)d units have not arrived",
+            clock.not_arrived,
+        )
+        return [Deadline(label, words % {"n": clock.not_arrived})]
+    if clock.deadline is None:
+        return []
+    return [Deadline.of(label, clock.deadline, days=terms.withdrawal_days, as_of=as_of)]
+
+
+def _sending_back(order: Order, terms: rules.ReturnTerms, as_of: datetime) -> list[Deadline]:
+    """Until when goods of the order can be sent back."""
+    arrived = [line for line in order.facts.lines if line.delivered_at is not None and line.returnable]
+    exempt = ", ".join(
+        f"{line.name} ({line.get_return_exemption_display()})" for line in arrived if line.return_exemption
+    )
+    lines = [line for line in arrived if not line.return_exemption]
+    if not arrived:
+        return []
+    note = _("not: %(lines)s") % {"lines": exempt} if exempt else ""
+    if terms.return_days is None or terms.return_days == 0 or not lines:
+        words = _("always possible") if terms.return_days is None and lines else _("not possible")
+        return [Deadline(_("Send back"), words, note=note)]
+    ends = [end for line in lines if (end := rules.return_deadline(line, terms)) is not None]
+    return [Deadline.of(_("Send back"), max(ends), days=terms.return_days, as_of=as_of, note=note)]
 
 
 def _documents(order: Order, actor: Actor) -> list[DocumentView]:

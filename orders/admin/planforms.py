@@ -15,12 +15,21 @@ from django.utils.translation import gettext_lazy
 from orders import rules
 from orders.admin.forms import AmountForm, LinesForm, OrderForm, ReasonSelect, reasons_by_category, text_area, yes
 from orders.admin.plans import PlanView
-from orders.models import Cancellation, CancellationReason, CancellationRequest, Disposition, Order, OrderLine
+from orders.models import (
+    Cancellation,
+    CancellationReason,
+    CancellationRequest,
+    Disposition,
+    Order,
+    OrderLine,
+    RefundKind,
+)
 from orders.processing import get_event_handler
 from orders.processing.cancelling import Choices, Contact
 from orders.processing.decision import changed_since
 from orders.processing.letters import Letter
 from orders.rules.recurring import planned_end
+from payments import services as payments
 from shop.errors import Refused, Words
 from shop.money import ZERO, quantum
 
@@ -175,7 +184,104 @@ def as_units(lines: Mapping[str, int] | None) -> dict[int, int] | None:
     return None if lines is None else {int(pk): units for pk, units in lines.items()}
 
 
-class CancelForm(PlanForm, ScopeForm):
+class DestinationForm(PlanForm):
+    """Where the money goes: as it was paid, as credit that the customer has agreed to, or to a bank account by hand."""
+
+    DESTINATION = ("destination", "agreed", "consent", "iban", "holder")
+    DETAILS = frozenset(DESTINATION[1:])
+    offers_choice = False
+
+    destination = forms.ChoiceField(label=gettext_lazy("The money goes"), required=False)
+    agreed = forms.BooleanField(
+        label=gettext_lazy("The customer has agreed to credit instead of money"), required=False
+    )
+    consent = forms.CharField(
+        label=gettext_lazy("Who agreed, how and when"),
+        required=False,
+        max_length=1000,
+        widget=text_area(2),
+        help_text=gettext_lazy("Such as: Ada Lovelace, on the telephone, today at 10."),
+    )
+    iban = forms.CharField(label=gettext_lazy("IBAN"), required=False, max_length=50)
+    holder = forms.CharField(label=gettext_lazy("Account holder"), required=False, max_length=100)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.DESTINATION:  # shown only where they are needed, so they are not called optional
+            self.fields[name].is_asked = True  # type: ignore[attr-defined]
+        for name in ("iban", "holder"):
+            self.fields[name].widget.attrs["autocomplete"] = "off"
+
+    def offer_destinations(self) -> None:
+        """What there is for this order; a guest has no account that could be credited."""
+        offered = payments.refund_destinations()
+        if self.order.customer_id is None:
+            offered = [code for code in offered if not payments.is_credit(code)]
+        field = self.fields["destination"]
+        assert isinstance(field, forms.ChoiceField)
+        field.widget = DestinationSelect()
+        field.choices = [("", _("back as it was paid")), *((code, _destination_label(code)) for code in offered)]
+        self.offers_choice = bool(offered)
+
+    def full_clean(self) -> None:
+        self.offer_destinations()
+        super().full_clean()
+
+    def _show_first_plan(self) -> None:
+        self.offer_destinations()
+        super()._show_first_plan()
+
+    @property
+    def plain_fields(self) -> list[BoundField]:
+        return [field for field in super().plain_fields if field.name not in self.DESTINATION]
+
+    @property
+    def destination_fields(self) -> list[BoundField]:
+        return [self[name] for name in self.DESTINATION] if self.offers_choice else []
+
+    @property
+    def goes_to(self) -> payments.Destination:
+        data = getattr(self, "cleaned_data", {})
+        return payments.Destination(
+            gateway=data.get("destination") or "",
+            consent=data.get("consent", "") if data.get("agreed") else "",
+            iban=data.get("iban", ""),
+            holder=data.get("holder", ""),
+        )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        data["destination"] = to = self.goes_to
+        # What a plan shows has to be possible: an account that is named already is checked before it is confirmed.
+        if (self.is_confirming or to.iban) and data.get("refund", True):
+            try:
+                payments.completed(to, owner_id=self.order.customer_id)
+            except Refused as no:
+                self.add_error(no.field if no.field in self.fields else None, str(no))
+                self.confirmed = False
+        return data
+
+
+class DestinationSelect(forms.Select):
+    """Tells the page, for each destination, what it asks for: a consent, or a bank account."""
+
+    def create_option(self, name: str, value: Any, label: int | str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, label, *args, **kwargs)
+        if value:
+            asks = "consent" if payments.is_credit(str(value)) else "bank" if payments.asks_for_bank(str(value)) else ""
+            option["attrs"]["data-asks"] = asks
+        return option
+
+
+def _destination_label(code: str) -> Words:
+    if payments.is_credit(code):
+        return _("as %(what)s") % {"what": payments.gateway_label(code)}
+    if payments.asks_for_bank(code):
+        return _("to a bank account, by hand")
+    return payments.gateway_label(code)
+
+
+class CancelForm(DestinationForm, ScopeForm):
     """The cancellation dialog of seed 001: what, why, who asked for it, and four separate choices.
 
     Where somebody has to agree first, it asks why, and its button asks for approval instead.
@@ -185,7 +291,7 @@ class CancelForm(PlanForm, ScopeForm):
     all_label = gettext_lazy("Everything that has not shipped")
     column = gettext_lazy("Cancel")
     CONTACT = ("contact_name", "contact_channel", "contact_details", "contact_at")
-    BESIDE_THE_PLAN = frozenset({"reason", "note", "understood", "justification", *CONTACT})
+    BESIDE_THE_PLAN = frozenset({"reason", "note", "understood", "justification", *CONTACT, *DestinationForm.DETAILS})
 
     reason = forms.ChoiceField(label=gettext_lazy("Reason"), widget=ReasonSelect)
     contact_name = forms.CharField(label=gettext_lazy("Who asked for it"), required=False, max_length=200)
@@ -236,7 +342,7 @@ class CancelForm(PlanForm, ScopeForm):
         if ending is not None:
             words = _("End the recurring order as well (%(rhythm)s): no further order comes")
             self.fields["ends_series"] = forms.BooleanField(label=words % {"rhythm": ending.rhythm}, required=False)
-        if self.order.status in rules.SHIPPABLE:
+        if self.order.stage in rules.SHIPPABLE:
             label = _("I have made sure that these units do not leave: the order is “%(status)s”.")
             self.fields["understood"] = forms.BooleanField(
                 label=label % {"status": self.order.status_label}, required=self.is_confirming
@@ -259,14 +365,16 @@ class CancelForm(PlanForm, ScopeForm):
 
     def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
         flags = {name: bool(data.get(name)) for name in ("restock", "refund", "notify", "ends_series")}
-        return {"lines": as_text(self.chosen(data)), **flags}
+        return {"lines": as_text(self.chosen(data)), **flags, "destination": data.get("destination") or ""}
 
     def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
         return self._handler.planned(self.facts, self._choices(choice))
 
     def _choices(self, choice: Mapping[str, Any]) -> Choices:
         flags = {name: choice[name] for name in ("restock", "refund", "notify", "ends_series")}
-        return Choices(lines=as_units(choice["lines"]), reason=self._reason, contact=self.contact, **flags)
+        to = replace(self.goes_to, gateway=choice["destination"])
+        lines = as_units(choice["lines"])
+        return Choices(lines=lines, reason=self._reason, contact=self.contact, destination=to, **flags)
 
     def letters(self) -> list[Letter]:
         if self.plan is None or self._choice is None:
@@ -318,10 +426,11 @@ class TakePaymentForm(PlanForm, ScopeForm):
         return rules.plan_payment(self.facts, as_units(choice["lines"]))
 
 
-class TakeBackForm(PlanForm, LinesForm):
+class TakeBackForm(DestinationForm, LinesForm):
     """What came back, in which condition, and how much of its value is kept."""
 
     purpose = "take-back"
+    BESIDE_THE_PLAN = PlanForm.BESIDE_THE_PLAN | DestinationForm.DETAILS
     column = gettext_lazy("Came back")
     deduction = forms.DecimalField(
         label=gettext_lazy("Keep of its value"),
@@ -338,7 +447,9 @@ class TakeBackForm(PlanForm, LinesForm):
 
     def __init__(self, *args: Any, obj: Order, **kwargs: Any) -> None:
         awaited = CancellationRequest.objects.filter(
-            order=obj, cancellation_type=CancellationRequest.Type.REFUND, status=CancellationRequest.Status.APPROVED
+            order=obj,
+            cancellation_type=CancellationRequest.Type.REFUND,
+            status__in=CancellationRequest.AWAITING_GOODS,
         )
         self.awaited = dict(awaited.values_list("line", "quantity"))
         super().__init__(*args, obj=obj, **kwargs)
@@ -377,11 +488,14 @@ class TakeBackForm(PlanForm, LinesForm):
             "deduction": str(data.get("deduction") or 0),
             "refund": bool(data.get("refund")),
             "notify": bool(data.get("notify")),
+            "destination": data.get("destination") or "",
         }
 
     def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
         lines = {int(pk): (units, goes_to) for pk, (units, goes_to) in choice["lines"].items()}
-        return rules.plan_return(self.facts, lines, deduction=Decimal(choice["deduction"]), notify=choice["notify"])
+        to, kept = choice["destination"], Decimal(choice["deduction"])
+        payments.require_offered(payments.Destination(gateway=to), owner_id=self.order.customer_id)
+        return rules.plan_return(self.facts, lines, deduction=kept, notify=choice["notify"], destination=to)
 
     def clean(self) -> dict[str, Any]:
         data = super().clean()
@@ -391,20 +505,31 @@ class TakeBackForm(PlanForm, LinesForm):
         return data
 
 
-class RefundForm(PlanForm, AmountForm):
-    """Goodwill: money back that is tied to no unit."""
+class RefundForm(DestinationForm, AmountForm):
+    """Money back that is tied to no unit: goodwill, shipping costs, a fee. Above a limit somebody has to agree."""
 
     purpose = "refund"
+    BESIDE_THE_PLAN = PlanForm.BESIDE_THE_PLAN | DestinationForm.DETAILS
+    kind = forms.ChoiceField(label=gettext_lazy("What for"), choices=RefundKind.choices)
     note = forms.CharField(label=gettext_lazy("Reason"), max_length=500, widget=text_area(2))
-    field_order = ["amount", "note"]
+    field_order = ["kind", "amount", "note"]
 
     def most(self) -> Decimal:
         return self.facts.refundable
 
     def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        return {"amount": str(data["amount"])} if data.get("amount") else None
+        if not data.get("amount"):
+            return None
+        kind, to = data.get("kind") or RefundKind.GOODWILL.value, data.get("destination") or ""
+        return {"amount": str(data["amount"]), "kind": kind, "destination": to}
 
     def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
-        amount = Decimal(choice["amount"])
-        none = rules.Plan(self.order.number or "", self.order.version, self.order.currency, ())
-        return replace(none, value=amount, refund=amount, refunds=rules.planned_refunds(self.facts, amount))
+        handler, amount = get_event_handler(self.actor), Decimal(choice["amount"])
+        return handler.planned_refund(self.facts, amount=amount, kind=choice["kind"], destination=choice["destination"])
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        if self.confirmed and self.plan is not None:  # the token's plan does not say who has to agree
+            approval = get_event_handler(self.actor).assess_refund(self.facts, self.plan.refund)
+            self.plan = replace(self.plan, approval=approval)
+        return data

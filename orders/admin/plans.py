@@ -16,6 +16,7 @@ from orders import rules
 from orders.models import Disposition, DocumentKind, Facts
 from orders.processing.letters import Letter, order_context
 from payments.gateways import gateway_label
+from payments.services import asks_for_bank, destination_shown
 from shop.errors import Words
 from shop.money import ZERO
 
@@ -70,7 +71,7 @@ class PlanView:
     @property
     def to_put_back(self) -> list[rules.PlannedUnits]:
         """Goods that have been picked, perhaps, and go back to their shelf."""
-        return [x for x in self.plan.lines if x.restock] if self.facts.order.status in rules.SHIPPABLE else []
+        return [x for x in self.plan.lines if x.restock] if self.facts.order.stage in rules.SHIPPABLE else []
 
     @property
     def currency(self) -> str:
@@ -102,6 +103,10 @@ class PlanView:
         return bool(self.choice.get("refund", True))
 
     @property
+    def dearer_words(self) -> str:
+        return rules.dearer_words(self.facts.order, self.plan.dearer)
+
+    @property
     def kept(self) -> Decimal:
         """What is not given back of the value, whether on purpose or because it was before."""
         return self.plan.value - (self.plan.refund if self.gives_back else ZERO)
@@ -118,7 +123,11 @@ class PlanView:
 
     def _part(self, part: rules.PlannedMoney) -> Part:
         number = next((i for i, payment in enumerate(self.facts.payments, start=1) if payment.pk == part.payment_id), 0)
-        label = _("Payment %(number)d (%(gateway)s)") % {"number": number, "gateway": gateway_label(part.gateway)}
+        paid = next((row.gateway for row in self.facts.payments if row.pk == part.payment_id), part.gateway)
+        label = _("Payment %(number)d (%(gateway)s)") % {"number": number, "gateway": gateway_label(paid)}
+        if part.gateway != paid:
+            by_hand = asks_for_bank(part.gateway)
+            label = f"{label} → {_('bank account') if by_hand else destination_shown(part.gateway, part.amount)}"
         return Part(label, part.amount)
 
 

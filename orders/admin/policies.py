@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -28,6 +29,7 @@ from orders.models import (
     Order,
     ShippingEvent,
     Status,
+    rules_of,
     status_label,
 )
 from orders.processing.approvers import full_name
@@ -59,10 +61,17 @@ def statuses() -> list[tuple[str, Words]]:
     return [(status, status_label(status)) for status in found]
 
 
-def ticks(label: Words, help_text: Words) -> forms.MultipleChoiceField:
+def told_apart() -> list[tuple[str, Words]]:
+    """Those that policies tell apart: a status of the shop's own counts as the one whose rules hold in it."""
+    return [(status, label) for status, label in statuses() if rules_of(status) == status]
+
+
+def ticks(
+    label: Words, help_text: Words, *, choices: Callable[[], list[tuple[str, Words]]]
+) -> forms.MultipleChoiceField:
     """A tick for each status."""
     widget = forms.CheckboxSelectMultiple(attrs={"class": "desk-ticks"})
-    return forms.MultipleChoiceField(label=label, choices=statuses, required=False, widget=widget, help_text=help_text)
+    return forms.MultipleChoiceField(label=label, choices=choices, required=False, widget=widget, help_text=help_text)
 
 
 class Settings(ModelAdmin):
@@ -146,7 +155,7 @@ class CancellationReasonAdmin(InUse):
         (gettext_lazy("Who may choose it"), {"fields": ["shown_to_customers", "is_active", "position"]}),
         (
             gettext_lazy("What it asks and suggests"),
-            {"fields": ["needs_note", "asks_contact", "needs_approval", "restocks"]},
+            {"fields": ["needs_note", "asks_contact", "needs_approval", "restocks", "shops_fault"]},
         ),
     ]
     # The desk itself gives these reasons.
@@ -167,6 +176,7 @@ class CancelRuleForm(ModelForm):
     direct_statuses = ticks(
         gettext_lazy("Cancelled at once in"),
         gettext_lazy("In these statuses of the order, what a customer cancels is cancelled at once. None: never."),
+        choices=statuses,
     )
 
     class Meta:
@@ -180,6 +190,7 @@ class CancelRuleForm(ModelForm):
             "asks_in_other_statuses",
             "asks_when_invoiced",
             "asks_when_late",
+            "reprices",
             "undo_minutes",
         ]
 
@@ -211,7 +222,7 @@ class CancelRuleAdmin(Settings):
         ),
         (
             gettext_lazy("What customers may cancel"),
-            {"fields": ["direct_statuses", "refuses_invoiced", "time_limit_minutes"]},
+            {"fields": ["direct_statuses", "refuses_invoiced", "time_limit_minutes", "reprices"]},
         ),
         (
             gettext_lazy("When a person decides instead"),
@@ -234,7 +245,7 @@ class CancelRuleAdmin(Settings):
 
 
 class ApprovalPolicyForm(ModelForm):
-    stages = ticks(gettext_lazy("Statuses of the order"), gettext_lazy("None: all of them."))
+    stages = ticks(gettext_lazy("Statuses of the order"), gettext_lazy("None: all of them."), choices=told_apart)
 
     class Meta:
         model = ApprovalPolicy
@@ -260,6 +271,10 @@ class ApprovalPolicyForm(ModelForm):
                 self.add_error(name, _("Enter more than zero, or nothing."))
         if amounts and not data.get("currency") and "currency" not in self.errors:
             self.add_error("currency", _("Say in which currency the value is, such as EUR."))
+        if data.get("what") == ApprovalPolicy.What.REFUND:
+            for name in ("reasons", "customer_per_month", "store_per_hour"):
+                if data.get(name) not in (None, "") and (name != "reasons" or data[name]):
+                    self.add_error(name, _("This is about cancellations: leave it empty for refunds."))
         return data
 
 
@@ -268,9 +283,9 @@ class ApprovalPolicyAdmin(Settings):
     """When somebody has to agree. A policy's page rehearses it on the last 90 days before anybody switches it on."""
 
     form = ApprovalPolicyForm
-    list_display = ["name", "is_active", "level", "store", "conditions"]
+    list_display = ["name", "is_active", "what", "level", "store", "conditions"]
     list_display_links = ["name"]
-    list_filter = ["is_active", "level"]
+    list_filter = ["is_active", "what", "level"]
     list_select_related = ["level", "store"]
     filter_horizontal = ["reasons"]
     change_form_template = "admin/orders/approvalpolicy/change_form.html"
@@ -278,20 +293,23 @@ class ApprovalPolicyAdmin(Settings):
         (
             None,
             {
-                "fields": ["name", "is_active", "level"],
+                "fields": ["name", "is_active", "what", "level"],
                 "description": gettext_lazy(
                     "Everything that is filled in below must hold; what is empty asks nothing. The highest level of "
                     "all policies that fit applies. Members of a higher level, and of the highest, need nobody."
                 ),
             },
         ),
-        (gettext_lazy("Which cancellations"), {"fields": ["store", "stages", "reasons", "roles"]}),
+        (gettext_lazy("Which of them"), {"fields": ["store", "stages", "reasons", "roles"]}),
         (gettext_lazy("How much they are worth"), {"fields": ["min_value", "currency"]}),
         (
-            gettext_lazy("How much has been cancelled already"),
+            gettext_lazy("How much has been done already"),
             {
                 "fields": ["staff_per_day", "staff_value_per_day", "customer_per_month", "store_per_hour"],
-                "description": gettext_lazy("With one of these, what fits is also marked as unusual, whoever cancels."),
+                "description": gettext_lazy(
+                    "With one of these, what fits is also marked as unusual, whoever cancels. Of refunds without "
+                    "goods, the first two count what the person has refunded today without anybody's agreement."
+                ),
             },
         ),
     ]
@@ -316,7 +334,7 @@ class ApprovalPolicyAdmin(Settings):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        if policy := kwargs.get("obj"):
+        if (policy := kwargs.get("obj")) and policy.what == ApprovalPolicy.What.CANCELLATION:
             context["rehearsal"] = rehearse(policy, actor_of(request), as_of=timezone.now())
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -82,7 +82,7 @@ def _reinstate(order: Order, actor: Actor, data: Data) -> Words:
 
 def _can_be_reinstated(order: Order) -> bool:
     some = any(line.cancelled for line in order.facts.lines)
-    return some and not order.undo_until and order.status in {*rules.BEFORE_SHIPPING, Status.CANCELLED}
+    return some and not order.undo_until and order.stage in {*rules.BEFORE_SHIPPING, Status.CANCELLED}
 
 
 def _what_it_takes(order: Order, actor: Actor) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def missing(order: Order) -> list[Missing]:
         if record is None:
             found.append(Missing(line, 0))
             continue
-        coming = 0 if aside else max(0, line.allocated - line.open)
+        coming = 0 if aside else max(0, line.allocated - line.left)
         there = free.setdefault(record.pk, record.on_hand - record.allocated) + coming
         free[record.pk] = max(0, there - line.cancelled)
         if there < line.cancelled:

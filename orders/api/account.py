@@ -17,6 +17,7 @@ from rest_framework.parsers import FormParser
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import SimpleRateThrottle
 
 from orders.api.base import NO_CSRF, NOT_LOGGED_IN, StorefrontView, errors
 from orders.api.own_orders import ByAddressAndEmail
@@ -66,6 +67,19 @@ class LoginPerHour(ByAddressAndEmail):
     rate = "60/hour"
 
 
+class LoginPerAddress(SimpleRateThrottle):
+    """So many of one address, whoever they name: nobody tries one password on everybody.
+
+    A storefront's server logs all its customers in from one address, so this is far above what one person does.
+    """
+
+    scope = "login_address"
+    rate = "300/min"
+
+    def get_cache_key(self, request: Request, view: Any) -> str:
+        return f"throttle:{self.scope}:{self.get_ident(request)}"
+
+
 class LoginView(StorefrontView):
     """POST /users/login/: the storefront's server sends no CSRF token here.
 
@@ -75,7 +89,7 @@ class LoginView(StorefrontView):
 
     authentication_classes: Sequence[type[BaseAuthentication]] = ()
     permission_classes = (AllowAny,)
-    throttle_classes = (LoginPerMinute, LoginPerHour)
+    throttle_classes = (LoginPerMinute, LoginPerHour, LoginPerAddress)
 
     @extend_schema(
         operation_id="login",

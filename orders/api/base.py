@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db.models import Prefetch
+from django.db.models import Prefetch, QuerySet
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from orders.models import Order, OrderLine, OrderNotFound, OrderQuerySet, ShippingEventQuantity
+from orders.models import (
+    CancellationRequest,
+    Order,
+    OrderAddress,
+    OrderLine,
+    OrderNotFound,
+    OrderQuerySet,
+    RequestPicture,
+    ShippingEventQuantity,
+)
 from shop.actors import Actor
-from shop.api import Bearer, SessionAuthentication, TokenThrottle, actor_of
+from shop.api import ERRORS, Bearer, PersonThrottle, SessionAuthentication, TokenThrottle, actor_of, refuse_too_large
 from shop.errors import Invalid
+from shop.models import User
 
 MAX_NUMBER_LENGTH = 64
 
 
 class StorefrontView(APIView):
     """Base of the storefront's doors: what they answer is one person's and is kept by nobody."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        # Before anybody is asked for: looking for a CSRF token would read a form, and keep its files.
+        refuse_too_large(request, self)
+        super().initial(request, *args, **kwargs)
+        # A null character is in no number, and PostgreSQL would not take it.
+        if "\x00" in (number := str(kwargs.get("number", ""))) or len(number) > MAX_NUMBER_LENGTH:
+            raise OrderNotFound
+
+    throttle_classes: Sequence[type[BaseThrottle]] = (PersonThrottle,)
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         answered: Response = super().finalize_response(request, response, *args, **kwargs)
@@ -41,6 +63,19 @@ class CodedView(StorefrontView):
         return answered
 
 
+class AddressBookView(StorefrontView):
+    """Base of the doors that take an entry of a customer's address book; orders know of no address book themselves.
+
+    find_address  finds an entry as a copy that is not saved; given with the address of the door
+    """
+
+    find_address: Callable[[User, int], OrderAddress | None] | None = None
+
+    def address_of(self, pk: int) -> OrderAddress | None:
+        assert isinstance(self.request.user, User)
+        return self.find_address(self.request.user, pk) if self.find_address else None
+
+
 class DeskView(CodedView):
     """Base of the doors of staff: people log in, programs show a token. The handler asks what each of them may do."""
 
@@ -53,10 +88,17 @@ def orders_of(actor: Actor) -> OrderQuerySet:
     shipped = ShippingEventQuantity.objects.filter(event__event_type__code="shipped")
     parcels = shipped.select_related("event").order_by("pk")
     lines = OrderLine.objects.order_by("position").prefetch_related(
-        Prefetch("shipping_event_quantities", queryset=parcels), "cancellation_requests"
+        Prefetch("shipping_event_quantities", queryset=parcels),
+        Prefetch("cancellation_requests", queryset=requests_shown()),
     )
     found = Order.objects.of(actor).placed().select_related("shipping_address", "billing_address")
     return found.prefetch_related(Prefetch("lines", queryset=lines), "discounts")
+
+
+def requests_shown() -> QuerySet[CancellationRequest]:
+    """Requests with what is shown of them: the parcel and its carrier, and which pictures there are."""
+    rows = CancellationRequest.objects.select_related("goods_return__carrier")
+    return rows.prefetch_related(Prefetch("pictures", queryset=RequestPicture.without_content()))
 
 
 def own_order(request: Request, *, number: str) -> Order:
@@ -97,14 +139,11 @@ class TokenScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer", "description": words}
 
 
-ERRORS_SCHEMA = {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}
-
-
 def errors(description: str, **example: str) -> OpenApiResponse:
     """This will document an error: an object whose every value is an array of strings."""
     body = {name: [words] for name, words in example.items()}
     examples = [OpenApiExample(description, value=body)] if example else []
-    return OpenApiResponse(response=ERRORS_SCHEMA, description=description, examples=examples)
+    return OpenApiResponse(response=ERRORS, description=description, examples=examples)
 
 
 NOT_LOGGED_IN = errors(

@@ -13,10 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from orders import rules
 from orders.api.base import MAX_NUMBER_LENGTH, NOT_LOGGED_IN, DeskView, errors
 from orders.api.deciding import FORBIDDEN, OBJECT, ContactSerializer
 from orders.api.staff import REFUSALS, TOO_MANY, bring, handler_of, key_header, known_status, read
-from orders.models import BulkItem, BulkRun, Order, OrderNotFound, Status
+from orders.models import BulkItem, BulkRun, Order, OrderNotFound, Status, own_statuses
 from orders.processing import EventHandler
 from orders.processing.bulk import MOST_TRIED_FIRST, NoSuchRun, runs_of
 from orders.processing.cancelling import Contact
@@ -26,6 +27,12 @@ from shop.errors import Invalid, Refused
 MOST, MOST_AT_ONCE = 1000, 100
 AT_ONCE = (Status.APPROVED, Status.PREPARING, Status.DELIVERED)
 VIEW = "orders.view_bulkrun"
+
+
+def own_targets() -> list[str]:
+    """The statuses of a shop's own that a step of its workflows leads to."""
+    targets = {step.target for step in rules.own_steps()}
+    return [status for status in own_statuses() if status in targets]
 
 
 class TooManyAtOnce(Invalid):
@@ -58,8 +65,9 @@ class BulkUpdateSerializer(serializers.Serializer[Any]):
         return list(dict.fromkeys(number.strip() for number in numbers))
 
     def validate_status(self, status: str) -> str:
-        if known_status(status) not in {Status.CANCELLED, *AT_ONCE}:
-            words = NotInBulk.message % {"statuses": ", ".join([Status.CANCELLED, *AT_ONCE])}
+        possible = [Status.CANCELLED, *AT_ONCE, *own_targets()]
+        if known_status(status) not in possible:
+            words = NotInBulk.message % {"statuses": ", ".join(possible)}
             raise serializers.ValidationError(words)
         return status
 
@@ -83,8 +91,8 @@ class BulkUpdateView(DeskView):
         summary="Cancel many orders, or bring them to a status",
         description=(
             f"`cancelled`: up to {MOST} orders, done by workers; 202 and the run's address, where its state, counts "
-            f"and items stand. `approved`, `preparing` and `delivered`: up to {MOST_AT_ONCE}, done at once; 200 and a "
-            "result for each, as each of them is decided by itself."
+            f"and items stand. `approved`, `preparing`, `delivered`, and statuses of the shop's own that a step "
+            f"leads to: up to {MOST_AT_ONCE}, done at once; 200 and a result for each, as each is decided by itself."
         ),
         tags=["Staff"],
         parameters=[key_header(required=False, words="Required for `cancelled`: stock and money move.")],

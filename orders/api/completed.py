@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +11,7 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,7 +20,7 @@ from orders.api.base import NOT_LOGGED_IN, StorefrontView, errors, orders_of
 from orders.api.serializers import CompletedSerializer
 from orders.api.shown import shown
 from orders.models import OrderNotFound
-from orders.processing.policies import cancel_rules
+from orders.processing.policies import rulebook
 from shop.api import actor_of
 
 SALT = "orders.completed"
@@ -61,10 +62,24 @@ class PageRenderer(BaseRenderer):
         return render_to_string(name, values, request=request)
 
 
+class FormatFirst(DefaultContentNegotiation):
+    """`?format=json` is JSON, whatever the Accept header would rather have: a browser's asks for a page."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        named = request.query_params.get("format")
+        if not named:
+            return super().select_renderer(request, renderers, format_suffix)
+        chosen = self.filter_renderers(list(renderers), named)[0]
+        return chosen, str(chosen.media_type)
+
+
 class CompletedView(StorefrontView):
     """GET /orders/completed/{signed number}/."""
 
     renderer_classes = (PageRenderer, JSONRenderer)
+    content_negotiation_class = FormatFirst
     http_method_names = ["get", "head", "options"]
 
     @extend_schema(
@@ -89,7 +104,7 @@ class CompletedView(StorefrontView):
         order = orders_of(actor_of(request)).select_related("store").filter(number=number).first()
         if order is None:
             raise OrderNotFound
-        found = shown(order, cancel_rules=cancel_rules(), as_of=timezone.now())
+        found = shown(order, book=rulebook(), as_of=timezone.now())
         if isinstance(request.accepted_renderer, PageRenderer):
             return Response({"order": order, "lines": found.lines, "discounts": found.discounts})
         return Response(CompletedSerializer(found, context={"request": request}).data)

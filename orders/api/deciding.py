@@ -17,16 +17,19 @@ from notifications import services as notifications
 from orders import rules
 from orders.api.base import NO_CSRF, NO_ORDER, NOT_LOGGED_IN, DeskView, errors
 from orders.api.cancelling import MAX_ID, MAX_UNITS, purpose_of
-from orders.models import Approval, Cancellation, Facts, Order, as_json
+from orders.models import Approval, Cancellation, Facts, Order, RefundRequest, as_json
 from orders.processing import EventHandler, get_event_handler
 from orders.processing.approving import approval_of
 from orders.processing.cancelling import Choices, Contact
 from orders.processing.letters import order_context
 from payments.gateways import gateway_label
-from shop.api import asker_of, desk_actor_of, staff_actor_of
+from payments.services import Destination
+from shop.actors import Actor
+from shop.api import CursorPages, actor_of, asker_of, desk_actor_of, key_of, keyed, staff_actor_of
+from shop.models import ApiToken
 from shop.money import rounded
 
-KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)
+KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, required=True)
 CHANGED = errors("The order or the plan has changed since, or it is not possible; the remedy says what to do")
 FORBIDDEN = errors("Not allowed for this person")
 
@@ -51,6 +54,20 @@ class ContactSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField(required=False)
 
 
+class DestinationSerializer(serializers.Serializer[Any]):
+    """Where a refund goes instead of the way it was paid. Credit needs the consent, a transfer the bank account."""
+
+    gateway = serializers.CharField(max_length=30, help_text="`loyalty`, `store_credit` or `manual`, as there are.")
+    consent = serializers.CharField(
+        required=False, allow_blank=True, max_length=1000, help_text="Who agreed to credit, how and when."
+    )
+    iban = serializers.CharField(required=False, allow_blank=True, max_length=50)
+    holder = serializers.CharField(required=False, allow_blank=True, max_length=100)
+
+    def validate(self, data: dict[str, str]) -> Destination:
+        return Destination(**data)
+
+
 class ChoicesSerializer(serializers.Serializer[Any]):
     """What is to be cancelled, and how. Without lines: everything that has not shipped."""
 
@@ -60,10 +77,13 @@ class ChoicesSerializer(serializers.Serializer[Any]):
     refund = serializers.BooleanField(required=False, default=True)
     notify = serializers.BooleanField(required=False, default=True)
     ends_series = serializers.BooleanField(required=False, default=False)
+    destination = DestinationSerializer(required=False)
 
     def validate_lines(self, lines: list[dict[str, int]] | None) -> dict[int, int] | None:
         if lines is None:
             return None
+        if None in lines:
+            raise serializers.ValidationError(_("Say which lines."))
         units: dict[int, int] = {}
         for entry in lines:
             if entry["line"] in units:
@@ -129,6 +149,11 @@ def shown_plan(plan: rules.Plan, facts: Facts, handler: EventHandler, choices: C
         part["destination"] = gateway_label(part["gateway"])
     order = facts.order
     approval = plan.approval
+    if handler.actor.is_customer:
+        # Where the shop keeps its goods and how it works is not theirs to know.
+        made["jobs"] = []
+        for line in made["lines"]:
+            line["location"] = ""
     return {
         **made,
         "version": plan.version,
@@ -174,6 +199,13 @@ OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 # Doors
 
 
+def asker_about(request: Request) -> Actor:
+    """Who asks about one order: staff who may see orders; staff who may not are customers here, with their own."""
+    actor = desk_actor_of(request)
+    sees = not actor.is_staff or isinstance(request.auth, ApiToken) or actor.may("orders.view_order")
+    return actor if sees else actor_of(request)
+
+
 class ActionsView(DeskView):
     """GET /orders/{number}/actions/."""
 
@@ -189,7 +221,7 @@ class ActionsView(DeskView):
         },
     )
     def get(self, request: Request, number: str) -> Response:
-        handler = get_event_handler(desk_actor_of(request), as_of=timezone.now())
+        handler = get_event_handler(asker_about(request), as_of=timezone.now())
         order, actions = handler.actions(number=number)
         return Response(
             {
@@ -214,6 +246,7 @@ class CancelPlanView(DeskView):
         ),
         tags=["Order Management"],
         request=ChoicesSerializer,
+        examples=[OpenApiExample("One unit", value={"lines": [{"line": 7, "quantity": 1}]}, request_only=True)],
         responses={
             200: OpenApiResponse(OBJECT),
             400: errors("The input is wrong"),
@@ -227,11 +260,13 @@ class CancelPlanView(DeskView):
         asked = ChoicesSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         data = dict(asked.validated_data)
-        actor = desk_actor_of(request)
+        actor = asker_about(request)
         handler = get_event_handler(actor, as_of=timezone.now())
         reason = handler.reason_of(data.pop("reason", None), note="(planned)")
         order, plan, choices = handler.show_plan(number=number, choices=Choices(reason=reason, **data))
         choice = {**data, "reason": reason.code if reason else None}
+        # The token goes through other hands: it says where the money goes, and has no bank account.
+        choice["destination"] = choices.destination.gateway
         if choice.get("lines"):
             choice["lines"] = {str(pk): units for pk, units in choice["lines"].items()}
         token = rules.sign_plan(rules.Shown(choice, plan), purpose=purpose_of(order, actor))
@@ -265,6 +300,7 @@ class CancelOrderView(DeskView):
         },
     )
     def post(self, request: Request, number: str) -> Response:
+        key_of(request, required=True)  # it becomes the cause: a repetition is told how far it has come by now
         asked = CancelOrderSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         return answer_cancellation(cancel_as_asked(request, number, asked.validated_data))
@@ -280,6 +316,7 @@ def cancel_as_asked(request: Request, number: str, asked: Mapping[str, Any]) -> 
         lines = shown.choice.get("lines")
         data |= shown.choice | {"lines": {int(pk): n for pk, n in lines.items()} if lines else None}
         data["reason"] = asked.get("reason") or shown.choice["reason"]
+        data["destination"] = asked.get("destination") or shown.choice.get("destination", "")
         data |= {"plan": shown.plan, "version": shown.plan.version}
     if contact := data.pop("contact", None):
         data["contact"] = Contact(**contact)
@@ -300,9 +337,19 @@ class UndoView(DeskView):
         operation_id="undoCancellation",
         summary="Undo a cancellation, while that is possible",
         tags=["Staff"],
+        parameters=[KEY],
         request=AnswerSerializer,
-        responses={204: None, 401: NOT_LOGGED_IN, 403: FORBIDDEN, 404: NO_ORDER, 409: CHANGED},
+        examples=[OpenApiExample("With a note", value={"note": "Agreed with the customer."}, request_only=True)],
+        responses={
+            204: None,
+            400: errors("The input is wrong"),
+            401: NOT_LOGGED_IN,
+            403: FORBIDDEN,
+            404: NO_ORDER,
+            409: CHANGED,
+        },
     )
+    @keyed(required=True)
     def post(self, request: Request, number: str) -> Response:
         asked = AnswerSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -317,9 +364,19 @@ class ReinstateView(DeskView):
         operation_id="reinstateOrder",
         summary="Take cancelled units back into an order",
         tags=["Staff"],
+        parameters=[KEY],
         request=ReinstateSerializer,
-        responses={204: None, 401: NOT_LOGGED_IN, 403: FORBIDDEN, 404: NO_ORDER, 409: CHANGED},
+        examples=[OpenApiExample("One unit", value={"lines": [{"line": 7, "quantity": 1}]}, request_only=True)],
+        responses={
+            204: None,
+            400: errors("The input is wrong"),
+            401: NOT_LOGGED_IN,
+            403: FORBIDDEN,
+            404: NO_ORDER,
+            409: CHANGED,
+        },
     )
+    @keyed(required=True)
     def post(self, request: Request, number: str) -> Response:
         asked = ReinstateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -327,30 +384,70 @@ class ReinstateView(DeskView):
         return Response(status=204)
 
 
+LINK = {"type": ["string", "null"], "format": "uri"}
+APPROVALS = {
+    "type": "object",
+    "properties": {"next": LINK, "previous": LINK, "results": {"type": "array", "items": OBJECT}},
+    "required": ["next", "previous", "results"],
+}
+
+
+class OldestFirst(CursorPages):
+    ordering = ("pk",)
+
+
 class ApprovalsView(DeskView):
     """GET /api/v1/approvals/."""
 
+    pagination_class = OldestFirst
+
     @extend_schema(
         operation_id="listApprovals",
-        summary="Approvals that wait for somebody",
+        summary="Approvals that wait for somebody, the oldest first",
         tags=["Staff"],
-        responses={200: OpenApiResponse({"type": "array", "items": OBJECT}), 401: NOT_LOGGED_IN, 403: FORBIDDEN},
+        parameters=[
+            OpenApiParameter("limit", int, description="How many to a page; 50, at most 200"),
+            OpenApiParameter("cursor", str, description="As `next` and `previous` have it"),
+        ],
+        responses={
+            200: OpenApiResponse(APPROVALS),
+            401: NOT_LOGGED_IN,
+            403: FORBIDDEN,
+            404: errors("This cursor names no page", non_field_errors="Invalid cursor", error_code="not_found"),
+        },
     )
     def get(self, request: Request) -> Response:
         actor = staff_actor_of(request)
         actor.require("orders.view_approval")
         rows = Approval.objects.filter(status=Approval.Status.OPEN).select_related(
-            "cancellation__order", "requested_by"
+            "cancellation__order", "refund_request__order", "requested_by"
         )
         if actor.stores is not None:
             rows = rows.filter(store__in=actor.stores)
-        return Response([_shown_approval(row) for row in rows.order_by("pk")[:100]])
+        pages = OldestFirst()
+        page = pages.paginate_queryset(rows, request, view=self)
+        return pages.get_paginated_response([_shown_approval(row) for row in page or []])
+
+
+def shown_refund_request(row: RefundRequest) -> dict[str, Any]:
+    """A refund that somebody has to agree to: how much, what for and where to; no bank account."""
+    return {
+        "id": str(row.uuid),
+        "order": row.order.number,
+        "status": row.status,
+        "amount": str(rounded(row.amount, row.currency)),
+        "currency": row.currency,
+        "kind": row.kind,
+        "destination": row.destination,
+        "note": row.note,
+    }
 
 
 def _shown_approval(row: Approval) -> dict[str, Any]:
     return {
         "id": str(row.uuid),
-        "order": row.cancellation.order.number if row.cancellation else None,
+        "order": row.wish.order.number if row.wish else None,
+        "refund": shown_refund_request(row.refund_request) if row.refund_request else None,
         "bulk_run": row.bulk_run_id,
         "level": row.level,
         "because": row.policies,
@@ -366,7 +463,11 @@ def _decide(request: Request, uuid: Any, *, approve: bool) -> Response:
     asked.is_valid(raise_exception=True)
     actor, data = staff_actor_of(request), {"note": "", **asked.validated_data}
     handler = get_event_handler(actor, as_of=timezone.now())
-    if approval_of(str(uuid), actor).bulk_run_id is not None:
+    asked_for = approval_of(str(uuid), actor)
+    if asked_for.refund_request_id is not None:
+        decide_refund = handler.approve_refund if approve else handler.reject_refund
+        return Response(shown_refund_request(decide_refund(approval=str(uuid), **data)))
+    if asked_for.bulk_run_id is not None:
         data.pop("version", None)  # of one order
         decide_run = handler.approve_bulk if approve else handler.reject_bulk
         run = decide_run(approval=str(uuid), **data)
@@ -392,9 +493,12 @@ class ApproveView(DeskView):
         operation_id="approveCancellation",
         summary="Agree to a cancellation that somebody else asked for: it happens as it was shown",
         tags=["Staff"],
+        parameters=[KEY],
         request=AnswerSerializer,
+        examples=[OpenApiExample("With a note", value={"note": "Agreed with the customer."}, request_only=True)],
         responses=DECIDED,
     )
+    @keyed(required=True)
     def post(self, request: Request, uuid: Any) -> Response:
         return _decide(request, uuid, approve=True)
 
@@ -407,7 +511,9 @@ class RejectView(DeskView):
         summary="Refuse a cancellation that somebody else asked for, and say why",
         tags=["Staff"],
         request=AnswerSerializer,
+        examples=[OpenApiExample("With a note", value={"note": "Agreed with the customer."}, request_only=True)],
         responses=DECIDED,
     )
+    @keyed()
     def post(self, request: Request, uuid: Any) -> Response:
         return _decide(request, uuid, approve=False)

@@ -20,31 +20,41 @@ from rest_framework.response import Response
 from rest_framework.throttling import SimpleRateThrottle
 
 from orders.api.base import MAX_NUMBER_LENGTH, NO_ORDER, NOT_LOGGED_IN, StorefrontView, errors, orders_of
-from orders.api.serializers import OrderSerializer, ReasonSerializer
+from orders.api.serializers import OrderSerializer, ReasonSerializer, detail_serializer, list_serializer
 from orders.api.shown import ShownOrder, shown
 from orders.models import CancellationReason, Order, OrderNotFound, OrderQuerySet
-from orders.processing.policies import cancel_rules
+from orders.processing.policies import rulebook
 from shop.actors import Actor
 from shop.api import BoundedJSONParser, Pages, actor_of
 
+NO_PAGE = errors("No such page", non_field_errors="Invalid page.", error_code="not_found")
+
+
+def moment(text: str, *, end_of_day: bool) -> datetime:
+    """A date or a time; a date as an upper end includes that day. Raises ValueError, OverflowError."""
+    day = parse_date(text)
+    found = datetime.combine(day, time.max if end_of_day else time.min) if day else parse_datetime(text)
+    if found is None:
+        raise ValueError(text)
+    return (timezone.make_aware(found) if timezone.is_naive(found) else found).astimezone(UTC)
+
 
 def _moment(request: Request, name: str, *, end_of_day: bool) -> datetime | None:
-    """A date or a time from the query; the client leaves spaces around it. A date as an upper end includes that day."""
+    """A date or a time from the query; the client leaves spaces around it."""
     text = request.query_params.get(name, "").strip()
-    if not text:
-        return None
     try:
-        day = parse_date(text)
-        moment = datetime.combine(day, time.max if end_of_day else time.min) if day else parse_datetime(text)
-        if moment is None:
-            raise ValueError(text)
-        return (timezone.make_aware(moment) if timezone.is_naive(moment) else moment).astimezone(UTC)
+        return moment(text, end_of_day=end_of_day) if text else None
     except (ValueError, OverflowError):
         raise serializers.ValidationError({name: [_("Enter a date, such as 2026-01-31.")]}) from None
 
 
 def shown_orders(orders: list[ShownOrder], request: Request) -> Any:
-    return OrderSerializer(cast(Any, orders), many=True, context={"request": request}).data
+    return list_serializer()(cast(Any, orders), many=True, context={"request": request}).data
+
+
+def shown_alone(order: Order, request: Request) -> Any:
+    found = shown(order, book=rulebook(), as_of=timezone.now())
+    return detail_serializer()(found, context={"request": request}).data
 
 
 class OrderListView(StorefrontView, generics.ListAPIView[Order]):
@@ -79,13 +89,13 @@ class OrderListView(StorefrontView, generics.ListAPIView[Order]):
             200: OrderSerializer(many=True),
             400: errors("A date is none", created_date__gte="Enter a date, such as 2026-01-31."),
             401: NOT_LOGGED_IN,
-            404: errors("No such page", non_field_errors="Invalid page.", error_code="not_found"),
+            404: NO_PAGE,
         },
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         page = self.paginate_queryset(self.get_queryset())
-        rules, now = cancel_rules(), timezone.now()
-        orders = [shown(order, cancel_rules=rules, as_of=now) for order in page or []]
+        book, now = rulebook(), timezone.now()
+        orders = [shown(order, book=book, as_of=now) for order in page or []]
         return self.get_paginated_response(shown_orders(orders, request))
 
 
@@ -96,7 +106,7 @@ class OrderView(StorefrontView):
         operation_id="getOrder",
         summary="One of the own orders",
         tags=["Orders of the customer"],
-        parameters=[OpenApiParameter("pk", int, OpenApiParameter.PATH, description="The order's id (not its number)")],
+        parameters=[OpenApiParameter("id", int, OpenApiParameter.PATH, description="The order's id (not its number)")],
         responses={200: OrderSerializer, 401: NOT_LOGGED_IN, 404: NO_ORDER},
     )
     def get(self, request: Request, pk: str) -> Response:
@@ -106,8 +116,23 @@ class OrderView(StorefrontView):
         order = orders_of(actor_of(request)).filter(pk=int(pk)).first()
         if order is None:
             raise OrderNotFound
-        found = shown(order, cancel_rules=cancel_rules(), as_of=timezone.now())
-        return Response(OrderSerializer(found, context={"request": request}).data)
+        return Response(shown_alone(order, request))
+
+
+class LastOrderView(StorefrontView):
+    """GET /users/orders/last/."""
+
+    @extend_schema(
+        operation_id="getLastOrder",
+        summary="The latest of the own orders",
+        tags=["Orders of the customer"],
+        responses={200: OrderSerializer, 401: NOT_LOGGED_IN, 404: NO_ORDER},
+    )
+    def get(self, request: Request) -> Response:
+        order = orders_of(actor_of(request)).order_by("-placed_at", "-pk").first()
+        if order is None:
+            raise OrderNotFound
+        return Response(shown_alone(order, request))
 
 
 class OnePage(Pages):
@@ -128,7 +153,11 @@ class ReasonsView(StorefrontView, generics.ListAPIView[CancellationReason]):
         operation_id="getCancellationReasons",
         summary="Reasons to choose from",
         tags=["Orders of the customer"],
-        responses={200: ReasonSerializer(many=True), 401: NOT_LOGGED_IN},
+        responses={
+            200: ReasonSerializer(many=True),
+            401: NOT_LOGGED_IN,
+            404: NO_PAGE,
+        },
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
@@ -141,9 +170,12 @@ class ReasonsView(StorefrontView, generics.ListAPIView[CancellationReason]):
 class ByAddressAndEmail(SimpleRateThrottle):
     """So many tries from one address for one e-mail. Subclasses name what for and how many."""
 
+    # Which part of the request is counted, beside the address.
+    field = "email"
+
     def get_cache_key(self, request: Request, view: Any) -> str:
         data = request.data if hasattr(request.data, "get") else {}
-        who = f"{self.get_ident(request)} {str(data.get('email', '')).strip().lower()[:254]}"
+        who = f"{self.get_ident(request)} {str(data.get(self.field, '')).strip().lower()[:254]}"
         # Hashed: nobody's address stands in a cache.
         return f"throttle:{self.scope}:{hashlib.sha256(who.encode(errors='replace')).hexdigest()}"
 
@@ -151,6 +183,13 @@ class ByAddressAndEmail(SimpleRateThrottle):
 class TrackingThrottle(ByAddressAndEmail):
     scope = "tracking"
     rate = "20/min"
+
+
+class TrackingByNumber(TrackingThrottle):
+    """So many for one order: nobody finds out who placed it by trying e-mail after e-mail."""
+
+    scope = "tracking_number"
+    field = "number"
 
 
 class TrackingSerializer(serializers.Serializer[Any]):
@@ -166,7 +205,7 @@ class TrackingView(StorefrontView):
     authentication_classes: Sequence[type[BaseAuthentication]] = ()
     permission_classes = (AllowAny,)
     parser_classes = (FormParser, BoundedJSONParser)
-    throttle_classes = (TrackingThrottle,)
+    throttle_classes = (TrackingThrottle, TrackingByNumber)
 
     @extend_schema(
         operation_id="getAnonymousTracking",
@@ -195,5 +234,4 @@ class TrackingView(StorefrontView):
         order = orders_of(guest).filter(**Order.resolve_number(asked.validated_data["number"])).first()
         if order is None:
             raise OrderNotFound
-        found = shown(order, cancel_rules=cancel_rules(), as_of=timezone.now())
-        return Response(shown_orders([found], request))
+        return Response([shown_alone(order, request)])

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from orders.api.base import NO_CSRF, NOT_LOGGED_IN, StorefrontView, errors
 from orders.models import CancellationReason, RecurringItem, RecurringNotFound, RecurringOrder
 from orders.processing import get_event_handler
-from shop.api import actor_of
+from shop.api import CursorPages, actor_of, keyed
 
 
 class RecurringItemSerializer(serializers.ModelSerializer[RecurringItem]):
@@ -80,16 +80,17 @@ class RecurringListView(StorefrontView, generics.ListAPIView[RecurringOrder]):
     """GET /api/v1/recurring-orders/."""
 
     serializer_class = RecurringSerializer
+    pagination_class = CursorPages
 
     def get_queryset(self) -> Any:
         mine = RecurringOrder.objects.of(actor_of(self.request))
-        return mine.prefetch_related("items__product", "orders").order_by("-pk")
+        return mine.prefetch_related("items__product", "orders")
 
     @extend_schema(
         operation_id="getRecurringOrders",
         summary="Own recurring orders, newest first",
         tags=["Recurring orders"],
-        responses={200: RecurringSerializer(many=True), 401: NOT_LOGGED_IN},
+        responses={200: RecurringSerializer(many=True), 401: NOT_LOGGED_IN, 404: errors("No such page")},
     )
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().get(request, *args, **kwargs)
@@ -107,6 +108,7 @@ class EndRecurringView(StorefrontView):
         ),
         tags=["Recurring orders"],
         request=EndSerializer,
+        examples=[OpenApiExample("With a reason", value={"reason": 1}, request_only=True)],
         responses={
             200: RecurringSerializer,
             400: errors("The input is wrong", reason="This is not a reason to choose from."),
@@ -115,6 +117,7 @@ class EndRecurringView(StorefrontView):
             404: NO_SERIES,
         },
     )
+    @keyed()
     def post(self, request: Request, uuid: UUID) -> Response:
         actor = actor_of(request)
         asked = EndSerializer(data=request.data)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.core.files.storage import default_storage
+from django.db.models import prefetch_related_objects
+from django.templatetags.static import static
+from django.urls import reverse
+from django.utils.module_loading import import_string
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -22,6 +27,7 @@ from orders.api.shown import (
     status_of,
 )
 from orders.models import CancellationReason, CancellationRequest
+from orders.processing.printing import label_path
 from shop.money import ZERO, rounded
 
 
@@ -29,6 +35,8 @@ def _object(**properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+# Not an SVG: the storefront's client does not draw those.
+NO_PICTURE = "storefront/no-picture.png"
 TEXT, NUMBER = {"type": "string"}, {"type": "integer"}
 AMOUNT = {"type": "string", "format": "decimal"}
 LABELLED = _object(value=TEXT, label=TEXT)
@@ -40,6 +48,22 @@ ADDRESS = _object(
     **dict.fromkeys(("district", "township", "city"), PLACE),
     country=_object(pk=NUMBER, name=TEXT, code=TEXT),
 )
+
+
+EASY_RETURN = {
+    "type": ["object", "null"],
+    "properties": {
+        "code": TEXT,
+        "label_url": TEXT,
+        "shipping_company": LABELLED,
+        "instructions": TEXT,
+        "pickup_date": {"type": ["string", "null"], "format": "date"},
+        "hour_range": _object(start=TEXT, end=TEXT),
+        "received_date": {"type": ["string", "null"], "format": "date-time"},
+    },
+}
+# From here on the customer needs the code that stands on the parcel, or knows that it has arrived.
+SENDING_BACK = frozenset(CancellationRequest.Status.values) - {"open", "waiting", "rejected"}
 
 
 @extend_schema_field(AMOUNT)
@@ -67,6 +91,8 @@ class RequestSerializer(serializers.ModelSerializer[CancellationRequest]):
     cancellation_type = serializers.SerializerMethodField()
     created_date = serializers.DateTimeField(source="created_at")
     easy_return = serializers.SerializerMethodField()
+    answer = serializers.CharField(source="decision_note")
+    cancellation_request_image_set = serializers.SerializerMethodField()
 
     class Meta:
         model = CancellationRequest
@@ -82,6 +108,8 @@ class RequestSerializer(serializers.ModelSerializer[CancellationRequest]):
             "description",
             "created_date",
             "easy_return",
+            "answer",
+            "cancellation_request_image_set",
         ]
 
     @extend_schema_field(LABELLED)
@@ -92,10 +120,33 @@ class RequestSerializer(serializers.ModelSerializer[CancellationRequest]):
     def get_cancellation_type(self, request: CancellationRequest) -> Labelled:
         return labelled(request.cancellation_type, request.get_cancellation_type_display())
 
-    @extend_schema_field({"type": ["object", "null"], "properties": {"code": {"type": "string"}}})
-    def get_easy_return(self, request: CancellationRequest) -> None:
-        """The shop has no easy return."""
-        return
+    @extend_schema_field(EASY_RETURN)
+    def get_easy_return(self, request: CancellationRequest) -> dict[str, Any] | None:
+        """How the goods come back; null until the request is approved, and for cancellations."""
+        parcel = request.goods_return
+        if parcel is None or request.status not in SENDING_BACK:
+            return None
+        carrier = parcel.carrier
+        return {
+            "code": parcel.code,
+            "label_url": label_path(parcel),
+            "shipping_company": labelled(carrier.code if carrier else "", carrier.name if carrier else ""),
+            "instructions": carrier.instructions if carrier else "",
+            "pickup_date": parcel.pickup_date.isoformat() if parcel.pickup_date else None,
+            "hour_range": {"start": parcel.pickup_from, "end": parcel.pickup_until},
+            "received_date": parcel.received_at.isoformat() if parcel.received_at else None,
+        }
+
+    @extend_schema_field({"type": "array", "items": _object(image=TEXT)})
+    def get_cancellation_request_image_set(self, request: CancellationRequest) -> list[dict[str, str]]:
+        """Addresses of the pictures, for their owner and for staff."""
+        return [{"image": reverse("orders:picture", args=[one.uuid])} for one in request.pictures.all()]
+
+
+def requests_out(requests: Sequence[CancellationRequest]) -> Any:
+    """Requests that were just made, as the contract lists them: no more queries for more of them."""
+    prefetch_related_objects(requests, "pictures", "goods_return__carrier")
+    return RequestSerializer(requests, many=True).data
 
 
 class ParcelSerializer(serializers.Serializer[Any]):
@@ -125,8 +176,9 @@ class ProductSerializer(serializers.Serializer[Any]):
 
     @extend_schema_field({"type": ["string", "null"], "format": "uri"})
     def get_image(self, line: Any) -> str | None:
-        request = self.context["request"]
-        return request.build_absolute_uri(default_storage.url(line.image)) if line.image else None
+        """context["no_picture"]: shown where there is none; by default null is."""
+        found = default_storage.url(line.image) if line.image else self.context.get("no_picture")
+        return self.context["request"].build_absolute_uri(found) if found else None
 
     def get_absolute_url(self, line: Any) -> str:
         """Products have no pages at this desk; the client reads it without looking."""
@@ -156,6 +208,7 @@ class LineSerializer(serializers.Serializer[ShownLine]):
     is_cancelled = serializers.BooleanField()
     is_cancellable = serializers.BooleanField(source="flags.is_cancellable")
     is_refundable = serializers.BooleanField(source="flags.is_refundable")
+    refund_refusal = serializers.SerializerMethodField()
     active_cancellation_request = RequestSerializer(source="active_request", allow_null=True)
     cancellationrequest_set = RequestSerializer(source="requests", many=True)
     available_easy_return_shipping_companies = serializers.SerializerMethodField()
@@ -164,6 +217,10 @@ class LineSerializer(serializers.Serializer[ShownLine]):
     shipping_company = serializers.SerializerMethodField()
     parcels = ParcelSerializer(many=True)
     parent = serializers.SerializerMethodField()  # type: ignore[assignment]
+
+    def get_refund_refusal(self, shown: ShownLine) -> str:
+        """Why what has been sent of it cannot be sent back; empty where it can, or nothing has been sent."""
+        return str(shown.flags.refund_refusal or "")
 
     @extend_schema_field(LABELLED)
     def get_status(self, shown: ShownLine) -> Labelled:
@@ -182,9 +239,12 @@ class LineSerializer(serializers.Serializer[ShownLine]):
     def get_price_currency(self, shown: ShownLine) -> Labelled:
         return currency_of(shown.order.currency)
 
-    @extend_schema_field({"type": "array", "items": {"type": "object"}})
-    def get_available_easy_return_shipping_companies(self, shown: ShownLine) -> list[Any]:
-        return []
+    @extend_schema_field({"type": "array", "items": _object(pk=NUMBER, shipping_company=LABELLED)})
+    def get_available_easy_return_shipping_companies(self, shown: ShownLine) -> list[dict[str, Any]]:
+        """Who may bring it back, where it can be sent back."""
+        if not shown.flags.is_refundable:
+            return []
+        return [{"pk": one.pk, "shipping_company": labelled(one.code, one.name)} for one in shown.carriers]
 
     @extend_schema_field({"type": ["string", "null"]})
     def get_tracking_number(self, shown: ShownLine) -> str | None:
@@ -226,6 +286,7 @@ class OrderSerializer(serializers.Serializer[ShownOrder]):
     language_code = serializers.CharField(source="order.language")
     payment_option = serializers.SerializerMethodField()
     shipping_option_slug = serializers.CharField(source="order.shipping_method")
+    annotation = serializers.SerializerMethodField()
     orderitem_set = LineSerializer(source="lines", many=True)
     discountitem_set = serializers.SerializerMethodField()
     shipping_address = serializers.SerializerMethodField()
@@ -253,6 +314,10 @@ class OrderSerializer(serializers.Serializer[ShownOrder]):
     def get_payment_option(self, shown: ShownOrder) -> dict[str, str]:
         return {"name": shown.order.payment_method_name, "slug": shown.order.payment_method}
 
+    def get_annotation(self, shown: ShownOrder) -> str:
+        """What the customer wrote when ordering."""
+        return str(shown.order.extra.get("annotation", ""))
+
     @extend_schema_field({"type": "array", "items": _object(pk=NUMBER, name=TEXT, code=TEXT, amount=AMOUNT)})
     def get_discountitem_set(self, shown: ShownOrder) -> list[dict[str, Any]]:
         return [
@@ -269,11 +334,28 @@ class OrderSerializer(serializers.Serializer[ShownOrder]):
         return address_of(shown.order.billing_address)
 
 
+def list_serializer() -> type[serializers.BaseSerializer[Any]]:
+    """The shop's serializer of an order in a list: setting ORDER_LIST_SERIALIZER. It gets a ShownOrder."""
+    found: type[serializers.BaseSerializer[Any]] = import_string(settings.ORDER_LIST_SERIALIZER)
+    return found
+
+
+def detail_serializer() -> type[serializers.BaseSerializer[Any]]:
+    """The shop's serializer of an order alone, and as completed: setting ORDER_DETAIL_SERIALIZER."""
+    found: type[serializers.BaseSerializer[Any]] = import_string(settings.ORDER_DETAIL_SERIALIZER)
+    return found
+
+
 class CompletedSerializer(serializers.Serializer[ShownOrder]):
     """The contract's CompletedOrderResponse."""
 
-    order = OrderSerializer(source="*")
+    order = serializers.SerializerMethodField()
     campaigns = serializers.SerializerMethodField()
+
+    @extend_schema_field(OrderSerializer)
+    def get_order(self, shown: ShownOrder) -> Any:
+        """With a picture for every product: on this page the storefront's client draws it without looking."""
+        return detail_serializer()(shown, context={**self.context, "no_picture": static(NO_PICTURE)}).data
 
     @extend_schema_field({"type": "array", "items": {"type": "object"}})
     def get_campaigns(self, shown: ShownOrder) -> list[dict[str, str]]:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from babel import Locale, UnknownLocaleError
 from django.conf import settings
 from django.utils.functional import Promise
-from django.utils.translation import get_language, to_locale
 
 from orders.models import (
-    STATUS_CODES,
     CancellationRequest,
-    CancelRule,
     Order,
     OrderAddress,
     OrderDiscount,
     OrderLine,
+    ReturnCarrier,
     ShippingEventQuantity,
     Status,
+    status_code,
     status_label,
 )
-from orders.rules import Flags, Policy, flags, pending_lines
+from orders.processing import get_event_handler
+from orders.rules import Flags, Rulebook, flags, pending_lines
+from shop.actors import Actor
+from shop.countries import country_name, locale
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class ShownLine:
     flags: Flags
     requests: list[CancellationRequest]
     parcels: list[ShippingEventQuantity]
+    carriers: Iterable[ReturnCarrier]
 
     @property
     def active_request(self) -> CancellationRequest | None:
@@ -67,9 +69,11 @@ class ShownOrder:
         return not self.is_cancellable and any(line.flags.is_refundable for line in self.lines)
 
 
-def shown(order: Order, *, cancel_rules: Sequence[CancelRule], as_of: datetime) -> ShownOrder:
+def shown(order: Order, *, book: Rulebook, as_of: datetime) -> ShownOrder:
     """This will put together what is shown of an order that was read by `orders_of`; it asks the database nothing."""
-    policy, lines = Policy.of(order, cancel_rules), list(order.lines.all())
+    # The shop's own handler, so that nothing is offered that it would refuse.
+    policy = get_event_handler(Actor.system()).knowing(book).cancel_policy(order)
+    lines = list(order.lines.all())
     requests = {line.pk: list(line.cancellation_requests.all()) for line in lines}
     pending = pending_lines(request for some in requests.values() for request in some)
     return ShownOrder(
@@ -81,6 +85,7 @@ def shown(order: Order, *, cancel_rules: Sequence[CancelRule], as_of: datetime) 
                 flags(line, pending=pending, policy=policy, as_of=as_of),
                 requests[line.pk],
                 list(line.shipping_event_quantities.all()),
+                book.carriers,
             )
             for line in lines
         ],
@@ -99,20 +104,13 @@ def labelled(value: str, label: str | Promise) -> Labelled:
 
 
 def status_of(status: str) -> Labelled:
-    """Name or code as ORDER_STATUS_STYLE says; a status that a shop added has no code and keeps its name."""
-    by_code = settings.ORDER_STATUS_STYLE == "code" and status in STATUS_CODES
-    return labelled(str(STATUS_CODES[status]) if by_code else status, status_label(status))
-
-
-def _locale() -> Locale:
-    try:
-        return Locale.parse(to_locale(get_language() or "en"))
-    except (UnknownLocaleError, ValueError):
-        return Locale("en")
+    """Name or code as ORDER_STATUS_STYLE says; a status without a code keeps its name."""
+    code = status_code(status) if settings.ORDER_STATUS_STYLE == "code" else 0
+    return labelled(str(code) if code else status, status_label(status))
 
 
 def currency_of(code: str) -> Labelled:
-    return labelled(code, _locale().currencies.get(code, code))
+    return labelled(code, locale().currencies.get(code, code))
 
 
 def shipping_company_of(parcel: ShippingEventQuantity | None) -> Labelled:
@@ -142,7 +140,7 @@ def address_of(address: OrderAddress | None) -> dict[str, object]:
         "township": _place(""),
         "city": _place(one.city),
         "state": one.state,
-        "country": {"pk": _country_number(code), "name": _locale().territories.get(code, code), "code": code},
+        "country": {"pk": _country_number(code), "name": country_name(code), "code": code},
         "phone_number": one.phone,
     }
 

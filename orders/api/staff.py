@@ -23,8 +23,10 @@ from orders.api.deciding import (
     FORBIDDEN,
     OBJECT,
     CancelOrderSerializer,
+    DestinationSerializer,
     cancel_as_asked,
     shown_cancellation,
+    shown_refund_request,
 )
 from orders.models import (
     Cancellation,
@@ -33,7 +35,10 @@ from orders.models import (
     InvalidOrderStatus,
     Order,
     OrderNotFound,
+    RefundKind,
+    RefundRequest,
     Status,
+    own_statuses,
 )
 from orders.processing import EventHandler, get_event_handler
 from shop import maintenance
@@ -53,6 +58,7 @@ ALONG: dict[str, frozenset[str]] = {
     Status.SHIPPED: frozenset({"note", "version", "lines", "carrier", "tracking_number", "tracking_url"}),
     Status.DELIVERED: frozenset({"note", "version", "lines"}),
 }
+PLAIN = frozenset({"note", "version"})  # of a status that a shop's own workflow added
 # The desk's action (orders/rules/actions.py) → the status that it leads to.
 LEADS_TO = {
     "approve": Status.APPROVED,
@@ -105,7 +111,8 @@ class ChangeStatusSerializer(CancelOrderSerializer):
         status = data["status"]
         shipping = {"carrier", "tracking_number", "tracking_url"}
         known = set(self.fields) - {"status"}
-        wrong = self.initial_data.keys() & known - ALONG.get(status, frozenset(known - shipping))
+        otherwise = PLAIN if status in own_statuses() else frozenset(known - shipping)
+        wrong = self.initial_data.keys() & known - ALONG.get(status, otherwise)
         if wrong:
             words = _("This does not go with the status “%(status)s”.") % {"status": status}
             raise serializers.ValidationError(dict.fromkeys(sorted(wrong), words))
@@ -121,10 +128,12 @@ def known_status(status: str) -> str:
 
 
 class RefundSerializer(serializers.Serializer[Any]):
-    """Money that goes back without goods: goodwill, an overcharge, a fee."""
+    """Money that goes back without goods: goodwill, shipping costs, a fee or an overcharge."""
 
     amount = serializers.DecimalField(max_digits=14, decimal_places=3, help_text="In the order's currency.")
-    note = serializers.CharField(max_length=500)
+    note = serializers.CharField(max_length=500, help_text="Why; where somebody else has to agree, they read it.")
+    kind = serializers.ChoiceField(choices=RefundKind.choices, default=RefundKind.GOODWILL.value)
+    destination = DestinationSerializer(required=False)
     version = serializers.IntegerField(required=False, min_value=0)
 
 
@@ -148,6 +157,7 @@ class ReturnSerializer(serializers.Serializer[Any]):
         max_digits=14, decimal_places=3, min_value=ZERO, required=False, help_text="What is kept of their value."
     )
     notify = serializers.BooleanField(required=False, default=True)
+    destination = DestinationSerializer(required=False)
     version = serializers.IntegerField(required=False, min_value=0)
 
     def validate_lines(self, lines: list[dict[str, Any]]) -> dict[int, tuple[int, str]]:
@@ -256,7 +266,7 @@ class StatusView(DeskView):
             row = cancel_as_asked(request, order.number or "", asked)
             waits = row.status in Cancellation.WAITING
             return Response(shown_order(order, cancellation=shown_cancellation(row)), status=202 if waits else 200)
-        bring(handler, order, status, {name: asked[name] for name in ALONG.get(status, ()) if name in asked})
+        bring(handler, order, status, {name: asked[name] for name in ALONG.get(status, PLAIN) if name in asked})
         return Response(shown_order(order))
 
 
@@ -269,6 +279,11 @@ def bring(handler: EventHandler, order: Order, status: str, along: dict[str, Any
         Status.SHIPPED: handler.ship,
         Status.DELIVERED: handler.deliver,
     }
+    step = rules.own_step(target=status, status=order.status)
+    if step is not None:  # of the shop's own workflow, also where it leads back to a status of the desk's
+        along = {name: along[name] for name in ("note", "version") if name in along}
+        handler.take_step(number=order.number or "", step=step.name, **along)
+        return
     if status not in verbs:
         raise InvalidOrderStatus(params={"new": status, "number": order.number, "current": order.status})
     verbs[status](number=order.number or "", **along)
@@ -284,7 +299,8 @@ def with_possible_statuses(no: Refused, handler: EventHandler, order: Order) -> 
     answered = answer_error(no, {})
     assert answered is not None
     _order, actions = handler.actions(number=order.number or "")
-    answered.data["possible_statuses"] = [LEADS_TO[a.name] for a in actions if a.is_allowed and a.name in LEADS_TO]
+    leads_to = {**LEADS_TO, **{step.action: step.target for step in rules.own_steps()}}
+    answered.data["possible_statuses"] = [leads_to[a.name] for a in actions if a.is_allowed and a.name in leads_to]
     return answered
 
 
@@ -294,8 +310,8 @@ class RefundView(DeskView):
     @extend_schema(
         operation_id="refundOrder",
         summary="Send money back that is tied to no unit",
-        description="It is decided at once and sent by a worker: `state` is the refund's. What is cancelled or comes "
-        "back is refunded with that, not here.",
+        description="It is decided at once and sent by a worker: `state` is the refund's. 202: somebody else has to "
+        "agree first, and nothing has moved. What is cancelled or comes back is refunded with that, not here.",
         tags=["Staff"],
         parameters=[key_header(required=True)],
         request=RefundSerializer,
@@ -311,6 +327,7 @@ class RefundView(DeskView):
                     )
                 ],
             ),
+            202: OpenApiResponse(OBJECT, description="It waits for somebody else's approval"),
             **REFUSALS,
         },
     )
@@ -320,8 +337,10 @@ class RefundView(DeskView):
         order = order_seen_by(handler, number)
 
         def answer() -> Response:
-            event = handler.refund(number=order.number or "", **asked)
-            return Response({"order": order.number, **shown_refund(event)})
+            done = handler.submit_refund(number=order.number or "", **asked)
+            if isinstance(done, RefundRequest):
+                return Response(shown_refund_request(done), status=202)
+            return Response({"order": order.number, **shown_refund(done)})
 
         return answer_keyed(request, required=True, answer=answer)
 
@@ -334,6 +353,8 @@ def shown_refund(event: Any) -> dict[str, Any]:
         "currency": event.currency,
         "state": refund.status if refund else None,
         "refund": refund.pk if refund else None,
+        "kind": event.refund_kind or None,
+        "destination": event.destination or None,
     }
 
 

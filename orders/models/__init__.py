@@ -19,6 +19,7 @@ from orders.models.events import (
     ShippingEventQuantity,
     ShippingEventType,
 )
+from orders.models.external import AddressChange, ExternalCall, ExternalNotice
 from orders.models.facts import Facts
 from orders.models.figures import CancellationFigure, FigureCursor
 from orders.models.journal import Hold, JournalEntry, OrderNote, as_json
@@ -34,7 +35,28 @@ from orders.models.order import (
     OrderQuerySet,
 )
 from orders.models.recurring import RecurringChange, RecurringItem, RecurringNotFound, RecurringOrder
-from orders.models.status import STATUS_CODES, Status, status_label, workflows
+from orders.models.refunds import GivesBack, RefundKind, RefundRequest
+from orders.models.returns import (
+    Condition,
+    Inspection,
+    RequestPicture,
+    Return,
+    ReturnCarrier,
+    ReturnPolicy,
+    new_return_code,
+)
+from orders.models.status import (
+    STATUS_CODES,
+    Status,
+    in_stages,
+    own_statuses,
+    rules_of,
+    status_code,
+    status_label,
+    take_places,
+    workflows,
+)
+from orders.models.withdrawal import Withdrawal
 
 
 class Order(*workflows("ORDER_WORKFLOWS"), BaseOrder):  # type: ignore[misc]
@@ -51,12 +73,14 @@ class Order(*workflows("ORDER_WORKFLOWS"), BaseOrder):  # type: ignore[misc]
         abstract = False
 
 
+take_places(Order)
 Order.pipeline = Order.pipeline_of_workflows()
 OrderLine.pipeline = Order.pipeline  # type: ignore[attr-defined]
 
 __all__ = [
     "STATUS_CODES",
     "Absence",
+    "AddressChange",
     "Approval",
     "ApprovalLevel",
     "ApprovalPolicy",
@@ -70,14 +94,19 @@ __all__ = [
     "CancellationRequest",
     "CaptureMode",
     "CommunicationEvent",
+    "Condition",
     "Disposition",
     "Document",
     "DocumentFile",
     "DocumentKind",
     "DocumentSeries",
+    "ExternalCall",
+    "ExternalNotice",
     "Facts",
     "FigureCursor",
+    "GivesBack",
     "Hold",
+    "Inspection",
     "InvalidLineStatus",
     "InvalidOrderStatus",
     "InvalidStatus",
@@ -97,10 +126,22 @@ __all__ = [
     "RecurringItem",
     "RecurringNotFound",
     "RecurringOrder",
+    "RefundKind",
+    "RefundRequest",
+    "RequestPicture",
+    "Return",
+    "ReturnCarrier",
+    "ReturnPolicy",
     "ShippingEvent",
     "ShippingEventQuantity",
     "ShippingEventType",
     "Status",
+    "Withdrawal",
     "as_json",
+    "in_stages",
+    "new_return_code",
+    "own_statuses",
+    "rules_of",
+    "status_code",
     "status_label",
 ]

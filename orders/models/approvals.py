@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from orders.models.cancellation import Cancellation, CancellationReason
+from orders.models.refunds import RefundRequest
 from shop.models import Store
 from shop.money import currency_field, money_field
 
@@ -44,13 +45,19 @@ class ApprovalLevel(models.Model):
 
 
 class ApprovalPolicy(models.Model):
-    """When staff need somebody's agreement to cancel. Whatever of a row is filled in must hold.
+    """When staff need somebody's agreement: to cancel, or to refund without goods. Whatever is filled in must hold.
 
-    The highest level of all policies that fit applies.
+    The highest level of all policies that fit applies. Of refunds: `min_value` is one refund's amount, and what the
+    person has done today (staff_…) are refunds that nobody had to agree to.
     """
+
+    class What(models.TextChoices):
+        CANCELLATION = "cancellation", _("Cancellations")
+        REFUND = "refund", _("Refunds without goods")
 
     name = models.CharField(_("name"), max_length=100, unique=True)
     is_active = models.BooleanField(_("active"), default=True)
+    what = models.CharField(_("about"), max_length=12, choices=What, default=What.CANCELLATION)
     level = models.ForeignKey(ApprovalLevel, models.PROTECT, related_name="policies", verbose_name=_("needs"))
     store = models.ForeignKey(
         Store,
@@ -97,7 +104,12 @@ class ApprovalPolicy(models.Model):
                 name="approval_policy_money_has_currency",
                 condition=Q(min_value__isnull=True, staff_value_per_day__isnull=True) | ~Q(currency=""),
                 violation_error_message=_("Say in which currency the value is."),
-            )
+            ),
+            models.CheckConstraint(
+                name="approval_policy_of_refunds",
+                condition=Q(what="cancellation") | Q(customer_per_month__isnull=True, store_per_hour__isnull=True),
+                violation_error_message=_("Refunds are not counted by customer or store: leave these empty."),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -149,7 +161,7 @@ class Absence(models.Model):
 
 
 class Approval(models.Model):
-    """One agreement asked for: to a cancellation, or to a bulk run. Never given by the one who asked for it."""
+    """One agreement asked for: to a cancellation, a refund or a bulk run. Never given by the one who asked for it."""
 
     class Status(models.TextChoices):
         OPEN = "open", _("Open")
@@ -163,6 +175,9 @@ class Approval(models.Model):
     )
     bulk_run = models.OneToOneField(
         "orders.BulkRun", models.PROTECT, null=True, blank=True, related_name="approval", verbose_name=_("bulk run")
+    )
+    refund_request = models.OneToOneField(
+        RefundRequest, models.PROTECT, null=True, blank=True, related_name="approval", verbose_name=_("refund")
     )
     store = models.ForeignKey(Store, models.PROTECT, null=True, blank=True, verbose_name=_("store"))
     level = models.PositiveSmallIntegerField(_("level"))
@@ -203,14 +218,20 @@ class Approval(models.Model):
             ),
             models.CheckConstraint(
                 name="approval_of_one_thing",
-                condition=Q(cancellation__isnull=False, bulk_run__isnull=True)
-                | Q(cancellation__isnull=True, bulk_run__isnull=False),
+                condition=Q(cancellation__isnull=False, bulk_run__isnull=True, refund_request__isnull=True)
+                | Q(cancellation__isnull=True, bulk_run__isnull=False, refund_request__isnull=True)
+                | Q(cancellation__isnull=True, bulk_run__isnull=True, refund_request__isnull=False),
             ),
         ]
         indexes = [models.Index(fields=["escalate_at"], name="approval_open", condition=Q(status="open"))]
 
     def __str__(self) -> str:
-        return f"{self.cancellation.order if self.cancellation else self.bulk_run}: {self.get_status_display()}"
+        return str(self.wish.order if self.wish else self.bulk_run)
+
+    @property
+    def wish(self) -> Cancellation | RefundRequest | None:
+        """What of one order is asked for; None: a bulk run."""
+        return self.cancellation or self.refund_request
 
     @property
     def is_open(self) -> bool:

@@ -13,6 +13,7 @@ from django.db.models import F, Q
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from orders.models.refunds import GivesBack
 from orders.models.status import status_label
 from shop.models import Store
 from shop.money import currency_field, money_field
@@ -47,6 +48,9 @@ class CancellationReason(models.Model):
         _("asks who wanted it"),
         default=False,
         help_text=_("Staff say who asked for it, how and when, and the customer gets a confirmation."),
+    )
+    shops_fault = models.BooleanField(
+        _("the shop's fault"), default=False, help_text=_("Such as damaged or wrong goods: no fee for sending back.")
     )
     position = models.PositiveSmallIntegerField(_("position"), default=0)
     is_active = models.BooleanField(_("active"), default=True)
@@ -105,6 +109,14 @@ class CancelRule(models.Model):
     asks_when_late = models.BooleanField(
         _("after the time limit, a person decides"), default=False, help_text=_("Off: it is refused.")
     )
+    reprices = models.BooleanField(
+        _("prices what stays anew"),
+        default=False,
+        help_text=_(
+            "Off: the deal stays. On: a discount or free shipping that asked for more goods than are left is taken off "
+            "the refund."
+        ),
+    )
     undo_minutes = models.PositiveIntegerField(
         _("minutes to undo"),
         default=0,
@@ -131,7 +143,7 @@ class CancelRule(models.Model):
         return where or str(_("everywhere"))
 
 
-class Cancellation(models.Model):
+class Cancellation(GivesBack):
     """One cancellation, from the wish to its effect: who wanted what, why, what was shown, what became of it.
 
     Its units are those of `event`, once it has taken effect. `plan` is what was shown and agreed to.
@@ -156,6 +168,7 @@ class Cancellation(models.Model):
         OTHER = "other", _("Otherwise")
 
     WAITING: ClassVar[tuple[str, ...]] = ("waiting_approval", "queued")
+    WAITS_WITH_MONEY = ("waiting_approval", "queued", "pending")
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     order = models.ForeignKey("orders.Order", models.PROTECT, related_name="cancellations", verbose_name=_("order"))
@@ -219,6 +232,10 @@ class Cancellation(models.Model):
                 name="cancellation_effect_has_event",
                 condition=~Q(status__in=["pending", "done", "undone"]) | Q(event__isnull=False),
             ),
+            models.CheckConstraint(
+                name="cancellation_forgets_bank_details",
+                condition=Q(status__in=["waiting_approval", "queued", "pending"]) | Q(bank_holder=""),
+            ),
         ]
         indexes = [
             models.Index(fields=["requested_by", "created_at"], name="cancellation_by_whom"),
@@ -226,7 +243,7 @@ class Cancellation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.order} {self.get_status_display()}"
+        return str(self.order)
 
     @property
     def stage_label(self) -> Any:
@@ -259,6 +276,12 @@ class CancellationRequest(models.Model):
         COMPLETED = "completed", _("Completed")
 
     ENDED = (Status.REJECTED, Status.COMPLETED)
+    # The goods have been seen; what is open is the money.
+    AWAITING_MONEY = (Status.WAITING_FOR_PAYMENT, Status.MANUEL_REFUND_NEED)
+    # The goods are to come back, or lie on the table: a person has agreed.
+    AWAITING_GOODS = (Status.APPROVED, Status.CONFIRMATION_WAITING)
+    # Nobody has said yes or no.
+    UNDECIDED = (Status.OPEN, Status.WAITING, Status.WAITING_APPROVAL, Status.CONFIRMED)
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     order = models.ForeignKey(
@@ -272,6 +295,13 @@ class CancellationRequest(models.Model):
     reason = models.ForeignKey(CancellationReason, models.PROTECT, related_name="+", verbose_name=_("reason"))
     description = models.TextField(_("description"), blank=True)
     status = models.CharField(_("status"), max_length=25, choices=Status, default=Status.OPEN)
+    # The customer wants points instead of money; the request is the record of their consent.
+    as_points = models.BooleanField(_("refund as points"), default=False)
+    # Of goods that are to come back: the parcel they come in, and the event they became.
+    goods_return = models.ForeignKey(
+        "orders.Return", models.PROTECT, null=True, blank=True, related_name="requests", verbose_name=_("return")
+    )
+    event = models.ForeignKey("orders.ShippingEvent", models.PROTECT, null=True, blank=True, related_name="requests")
     created_at = models.DateTimeField(_("asked"))
     decided_at = models.DateTimeField(_("decided"), null=True, blank=True)
     decided_by = models.ForeignKey(
@@ -300,3 +330,7 @@ class CancellationRequest(models.Model):
     @property
     def is_open(self) -> bool:
         return self.status not in self.ENDED
+
+    @property
+    def is_return(self) -> bool:
+        return self.cancellation_type == self.Type.REFUND

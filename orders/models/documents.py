@@ -21,6 +21,8 @@ class DocumentKind(models.TextChoices):
     CREDIT_NOTE = "credit_note", _("Credit note")
     RESTORATION_NOTE = "restoration_note", _("Restoration note")
     DELIVERY_NOTE = "delivery_note", _("Delivery note")
+    PICKING_SLIP = "picking_slip", _("Picking slip")
+    RETURN_LABEL = "return_label", _("Return label")
 
 
 class DocumentSeries(models.Model):
@@ -40,6 +42,8 @@ class DocumentSeries(models.Model):
         DocumentKind.CREDIT_NOTE: "CRN-",
         DocumentKind.RESTORATION_NOTE: "RSN-",
         DocumentKind.DELIVERY_NOTE: "DLN-",
+        DocumentKind.PICKING_SLIP: "PCK-",
+        DocumentKind.RETURN_LABEL: "RTL-",
     }
 
     store = models.ForeignKey(Store, models.PROTECT, related_name="document_series", verbose_name=_("store"))
@@ -101,7 +105,7 @@ class Document(AppendOnly):
     issued_by = models.CharField(_("by"), max_length=200)
     language = models.CharField(_("language"), max_length=10)
     currency = currency_field(_("currency"))
-    total = money_field(_("total"), null=True, blank=True, help_text="none on a delivery note")
+    total = money_field(_("total"), null=True, blank=True, help_text="none on papers that go with goods")
     content = models.JSONField()
     cause = models.CharField(max_length=100, unique=True)
     corrects = models.ForeignKey(

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from notifications.models import Message
 from orders.models.cancellation import CancellationReason
 from orders.models.lines import OrderLine
+from orders.models.refunds import RefundKind
 from orders.models.status import status_label
 from payments.models import Refund, Transaction
 from shop.models import AppendOnly
@@ -121,6 +122,9 @@ class PaymentEvent(ByActor):
     currency = currency_field(_("currency"))
     # Of a refund: what the units are worth and was not given back (a fee, goods that came back damaged).
     deduction = money_field(_("kept"), default=0)
+    # Of a refund: what it is for where it is tied to no unit, and where it goes if not back the way it came.
+    refund_kind = models.CharField(_("what for"), max_length=10, choices=RefundKind, blank=True)
+    destination = models.CharField(_("goes to"), max_length=30, blank=True)
     reference = models.CharField(_("reference"), max_length=128, blank=True)
     note = models.TextField(_("note"), blank=True)
     lines = models.ManyToManyField(OrderLine, through="PaymentEventQuantity", related_name="payment_events")

@@ -76,7 +76,7 @@ class Facts:
     @property
     def all_shipped(self) -> bool:
         """Something has shipped, and nothing is left to ship."""
-        return any(line.shipped for line in self.lines) and not any(line.open for line in self.lines)
+        return any(line.shipped for line in self.lines) and not any(line.left for line in self.lines)
 
     @property
     def all_delivered(self) -> bool:
@@ -86,6 +86,16 @@ class Facts:
     def nothing_left(self) -> bool:
         """Every unit was cancelled before it shipped."""
         return all(line.cancelled == line.quantity for line in self.lines)
+
+    @property
+    def is_withheld(self) -> bool:
+        """Some units wait for another system's word on cancelling them."""
+        return any(line.withheld for line in self.lines)
+
+    @property
+    def all_withheld(self) -> bool:
+        """Every unit that was not cancelled does."""
+        return self.is_withheld and all(line.cancelled + line.withheld == line.quantity for line in self.lines)
 
     @property
     def all_given_back(self) -> bool:
@@ -149,6 +159,20 @@ class Facts:
             ZERO,
         )
         return self.captured - self.refund_reserved - for_units - self.order.adjustment_total
+
+    @property
+    def spare(self) -> Decimal:
+        """As `unapplied`, without what a charge under way is about to use: some of its captures may be here already."""
+        currency = self.order.currency
+        for_charged = sum(
+            (
+                first_units(x.total, x.quantity, x.charged, currency)
+                - first_units(x.total, x.quantity, x.paid, currency)
+                for x in self.lines
+            ),
+            ZERO,
+        )
+        return self.unapplied + self.capture_reserved - self.captured - for_charged
 
     @property
     def outstanding(self) -> Decimal:

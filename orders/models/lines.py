@@ -9,9 +9,9 @@ from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from inventory.models import Product, StockRecord
+from inventory.models import Product, ReturnExemption, StockRecord
 from orders.models.order import InvalidStatus
-from orders.models.status import STATUS_CODES, Status, status_label
+from orders.models.status import Status, status_code, status_label
 from shop.money import money_field, next_units
 
 
@@ -78,6 +78,14 @@ class OrderLine(models.Model):
     cancelled = models.PositiveIntegerField(_("cancelled"), default=0)
     returned = models.PositiveIntegerField(_("returned"), default=0)
     refunded = models.PositiveIntegerField(_("refunded"), default=0)
+    # Units that the order management system is asked to cancel: until it has answered nothing else happens to them.
+    withheld = models.PositiveIntegerField(default=0, editable=False)
+    # When its latest units arrived: what the deadlines of sending back count from.
+    delivered_at = models.DateTimeField(_("delivered"), null=True, blank=True, editable=False)
+    # The product's, as it was when it was ordered.
+    return_exemption = models.CharField(
+        _("cannot be sent back"), max_length=20, choices=ReturnExemption, blank=True, editable=False
+    )
 
     class Meta:
         verbose_name = _("order line")
@@ -88,6 +96,9 @@ class OrderLine(models.Model):
             models.CheckConstraint(name="line_quantity_positive", condition=Q(quantity__gt=0)),
             models.CheckConstraint(
                 name="line_gone_or_shipped", condition=Q(quantity__gte=F("cancelled") + F("shipped"))
+            ),
+            models.CheckConstraint(
+                name="line_withheld_is_left", condition=Q(quantity__gte=F("cancelled") + F("shipped") + F("withheld"))
             ),
             models.CheckConstraint(
                 name="line_allocated_or_shipped", condition=Q(quantity__gte=F("allocated") + F("shipped"))
@@ -111,9 +122,14 @@ class OrderLine(models.Model):
         return self.quantity - self.cancelled - self.returned
 
     @property
-    def open(self) -> int:
-        """Units neither shipped nor cancelled: those that can be shipped or cancelled."""
+    def left(self) -> int:
+        """Units neither shipped nor cancelled."""
         return self.quantity - self.cancelled - self.shipped
+
+    @property
+    def open(self) -> int:
+        """Units that can be shipped or cancelled: those left, but for what another system is asked to cancel."""
+        return self.left - self.withheld
 
     @property
     def chargeable(self) -> int:
@@ -177,6 +193,8 @@ class OrderLine(models.Model):
         """The status that follows from the line's units and its order's."""
         if self.cancelled == self.quantity:
             return Status.CANCELLED
+        if self.withheld and self.withheld == self.quantity - self.cancelled:
+            return Status.CANCELLATION_WAITING
         staying = self.quantity - self.cancelled
         if self.shipped == staying:
             if self.returned == self.shipped and self.refunded >= self.paid:
@@ -192,4 +210,4 @@ class OrderLine(models.Model):
 
     @property
     def status_code(self) -> int:
-        return STATUS_CODES.get(self.status, 0)
+        return status_code(self.status)

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Upper
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django_fsm import FSMField, FSMModelMixin
 
-from orders.models.status import STATUS_CODES, Status, status_label
+from orders.models.status import Status, rules_of, status_code, status_label
 from shop.actors import Actor
+from shop.countries import country_name
 from shop.errors import NotFound, Refused
 from shop.models import AppendOnly, Store
 from shop.money import currency_field, money_field
@@ -94,11 +95,12 @@ class OrderAddress(AppendOnly):
     def __str__(self) -> str:
         return ", ".join(self.as_lines())
 
-    def as_lines(self) -> list[str]:
-        """The address as it stands on a parcel."""
+    def as_lines(self, *, named: bool = True) -> list[str]:
+        """The address as it stands on a parcel. named: the country by its name in the active language, not its code."""
         name = " ".join(filter(None, [self.first_name, self.last_name]))
         place = " ".join(filter(None, [self.postcode, self.city]))
-        return list(filter(None, [name, self.company, self.line, self.line2, place, self.state, self.country]))
+        country = country_name(self.country) if named else self.country
+        return list(filter(None, [name, self.company, self.line, self.line2, place, self.state, country]))
 
 
 class CaptureMode(models.TextChoices):
@@ -143,6 +145,13 @@ class BaseOrder(FSMModelMixin, models.Model):
     total = money_field(_("total"))
     # Σ of what refunds kept back, less Σ of what was given back beyond units: what closes the order's books.
     adjustment_total = money_field(default=0, editable=False)
+    # What its prices depended on (rules.repricing.Deal), and what has been kept because it no longer holds.
+    deal = models.JSONField(default=dict, blank=True, editable=False)
+    repriced_total = money_field(default=0, editable=False)
+
+    # What the least expensive standard delivery offered for it would have cost, in the terms of shipping_total.
+    # None: not known; then all of the shipping goes back with a withdrawal.
+    shipping_standard = money_field(null=True, blank=True, editable=False)
 
     shipping_method = models.CharField(_("shipping method"), max_length=50, blank=True)
     shipping_method_name = models.CharField(max_length=200, blank=True)
@@ -166,6 +175,8 @@ class BaseOrder(FSMModelMixin, models.Model):
     payment_awaited_at = models.DateTimeField(null=True, blank=True, editable=False)
     # While a cancellation can be undone: until then its stock, money and messages wait.
     undo_until = models.DateTimeField(_("can be undone until"), null=True, blank=True, editable=False)
+    # Since when a new address waits for an answer: set with it, so that no query is needed to know of it.
+    readdress_at = models.DateTimeField(null=True, blank=True, editable=False)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
     idempotency_key = models.CharField(max_length=200, unique=True, null=True, editable=False)
     recurring = models.ForeignKey(
@@ -205,6 +216,11 @@ class BaseOrder(FSMModelMixin, models.Model):
                 name="order_number_digits", condition=Q(number=None) | Q(number__regex=r"^[1-9][0-9]*$")
             ),
             models.CheckConstraint(name="order_totals_not_negative", condition=Q(total__gte=0, shipping_total__gte=0)),
+            models.CheckConstraint(
+                name="order_standard_shipping_not_dearer",
+                condition=Q(shipping_standard=None)
+                | Q(shipping_standard__gte=0, shipping_standard__lte=F("shipping_total")),
+            ),
             models.CheckConstraint(name="order_has_number", condition=Q(status=Status.NEW) | Q(number__isnull=False)),
             models.UniqueConstraint(fields=["recurring", "occurrence"], name="order_occurrence_once"),
             models.CheckConstraint(
@@ -319,7 +335,12 @@ class BaseOrder(FSMModelMixin, models.Model):
 
     @property
     def status_code(self) -> int:
-        return STATUS_CODES.get(self.status, 0)
+        return status_code(self.status)
+
+    @property
+    def stage(self) -> str:
+        """The status whose rules hold: the order's own, or the one that a shop's status takes the place of."""
+        return rules_of(self.status)
 
     @property
     def is_anonymous(self) -> bool:

@@ -16,17 +16,22 @@ from orders.models import InvalidLineStatus, InvalidOrderStatus, InvalidStatus
 from orders.processing.bulk import Bulk
 from orders.processing.contract import OscarContract
 from orders.processing.decision import Decision, OrderChanged
+from orders.processing.declaring import Declaring
+from orders.processing.noticing import Noticing
 from orders.processing.placement import Discount, Item, PaymentChoice, Placement, PlacementRefused, pay_now
+from orders.processing.receiving import Receiving
 from orders.processing.recurring import Recurring
+from orders.processing.refunding import Refunding
+from orders.processing.requesting_many import RequestingMany
 from orders.rules import InvalidPaymentEvent, InvalidShippingEvent
 from shop.actors import Actor
 
 
-class EventHandler(Bulk, Recurring, OscarContract):
+class EventHandler(Noticing, Refunding, Bulk, Recurring, RequestingMany, Receiving, Declaring, OscarContract):
     """Handles every request about orders: who asks, one transaction, one lock, one journal entry.
 
-    Its verbs are in placement, recurring, fulfilment, money, cancelling, batch, bulk and deskwork; Oscar's methods in
-    contract.
+    Its verbs are in placement, recurring, fulfilment, money, refunding, cancelling, batch, bulk and deskwork; Oscar's
+    methods in contract.
     Override what your shop does differently and name your class in ORDER_EVENT_HANDLER.
     """
 

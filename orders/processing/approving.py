@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,11 +16,13 @@ from django.utils.translation import gettext_lazy as _
 
 from notifications import services as notifications
 from orders import rules
-from orders.models import Approval, Cancellation
+from orders.models import Approval, Cancellation, RefundRequest
 from orders.processing.approvers import StandIn, approvers, full_name, stood_in_for
 from orders.processing.cancelling import Choices, choices_of
 from orders.processing.decision import Decision
 from orders.processing.requesting import Requesting
+from orders.processing.turns import take_turns
+from payments import services as payments
 from shop import jobs
 from shop.actors import Actor
 from shop.errors import Invalid, NotFound, Refused
@@ -55,7 +58,7 @@ class Approving(Requesting):
 
     # --- asked for ------------------------------------------------------------------------------------------------
 
-    def _ask(
+    def _ask_approval(
         self,
         *,
         number: str,
@@ -88,6 +91,8 @@ class Approving(Requesting):
         if waiting is not None:
             raise AlreadyWaiting(params={"what": waiting.get_status_display()})
         reason = self.reason_of(chosen.pop("reason"), note=chosen["note"])
+        to = chosen.pop("destination")
+        chosen["destination"] = self.going_to(d.order, to) if chosen["refund"] else payments.AS_PAID
         choices = Choices(reason=reason, **chosen)
         self._check_cancel(d, choices)
         now = self.planned(d.facts, choices)
@@ -186,6 +191,8 @@ class Approving(Requesting):
         """What mails to staff say of a cancellation, in the active language: nothing about the customer."""
         if approval.bulk_run is not None:
             return told_of_run(approval)
+        if approval.refund_request is not None:
+            return told_of_refund(approval.refund_request)
         row = approval.cancellation
         assert row is not None
         plan = plan or rules.plan_from_json(row.plan)
@@ -208,7 +215,7 @@ class Approving(Requesting):
         level, one's own request, decided already; PlanChanged where something else would happen by now.
         """
         number = order_number(approval_of(approval, self.actor))
-        with self.decide(number, "cancel", version=version, note=note) as d:
+        with self.passed_on(approval), self.decide(number, "cancel", version=version, note=note) as d:
             found, row = self._decided(approval, Approval.Status.APPROVED, note)
             choices = choices_of(row)
             plan = self.planned(d.facts, choices)
@@ -222,7 +229,7 @@ class Approving(Requesting):
         return row
 
     def _as_arguments(self, choices: Choices, note: str) -> dict[str, Any]:
-        names = ("lines", "reason", "restock", "refund", "notify", "ends_series", "contact")
+        names = ("lines", "reason", "restock", "refund", "notify", "ends_series", "contact", "destination")
         return {**{name: getattr(choices, name) for name in names}, "note": choices.note or note}
 
     def reject_cancellation(self, *, approval: str, note: str, version: int | None = None) -> Cancellation:
@@ -245,13 +252,7 @@ class Approving(Requesting):
         """This will take back one's own request for approval. Raises Refused."""
         number = order_number(approval_of(approval, self.actor))
         with self.decide(number, "withdraw_cancellation", note=note) as d:
-            found = locked_approval(approval)
-            if not found.is_open:
-                raise rules.ApprovalDecided
-            if found.requested_by_id != self.actor.user_id:
-                raise rules.NotAnApprover(params={"who": full_name(found.requested_by)})
-            found.status, found.decided_at, found.note = Approval.Status.WITHDRAWN, d.as_of, note
-            found.save(update_fields=["status", "decided_at", "note"])
+            found = self.take_back_own(d, approval, note)
             row = found.cancellation
             assert row is not None
             row.status, row.outcome = Cancellation.Status.WITHDRAWN, note
@@ -259,6 +260,17 @@ class Approving(Requesting):
             d.details["cancellation"] = str(row.uuid)
             close_looks(found)
         return row
+
+    def take_back_own(self, d: Decision, uuid: str, note: str) -> Approval:
+        """Lock an approval that the actor has asked for, and withdraw it. Raises ApprovalDecided, NotAnApprover."""
+        found = locked_approval(uuid)
+        if not found.is_open:
+            raise rules.ApprovalDecided
+        if found.requested_by_id != self.actor.user_id:
+            raise rules.NotAnApprover(params={"who": full_name(found.requested_by)})
+        found.status, found.decided_at, found.note = Approval.Status.WITHDRAWN, d.as_of, note
+        found.save(update_fields=["status", "decided_at", "note"])
+        return found
 
     def _decided(self, uuid: str, status: str, note: str) -> tuple[Approval, Cancellation]:
         """Lock an approval, and give it its answer if the actor may."""
@@ -283,17 +295,76 @@ class Approving(Requesting):
         no = self.why_not_decide(approval)
         if no is not None:
             raise no
+        if status == Approval.Status.APPROVED:
+            self._require_level_of_today(approval)
         own = self.approval_policies().own_level >= approval.level
         instead = next((x.user for x in self._stood_in_for() if x.may_decide(approval)), None)
         approval.instead_of = None if own else instead
         approval.status, approval.decided_by, approval.decided_at = status, self.user, self.as_of
         approval.note = note
-        approval.save(update_fields=["status", "decided_by", "decided_at", "note", "instead_of"])
+        approval.save(update_fields=["status", "decided_by", "decided_at", "note", "instead_of", "level", "policies"])
         close_looks(approval)
+
+    # --- stricter meanwhile ---------------------------------------------------------------------------------------
+
+    def needed_today(self, approval: Approval) -> rules.PlannedApproval | None:
+        """This will tell whose agreement the one who asked would need by the policies as they are now, if anybody's."""
+        row = approval.wish
+        asker = self.as_asker(approval)
+        if row is None or asker is None:
+            return None
+        facts = row.order.facts
+        if isinstance(row, RefundRequest):
+            return asker.assess_refund(facts, row.amount)
+        # Of the approver too, whose cancelling counts next: who takes turns takes them at once, or two could hang.
+        take_turns(asker.counted_by([row.order]) | self.counted_by([row.order]))
+        return asker.assess(facts, rules.plan_from_json(row.plan), row.reason).approval
+
+    def as_asker(self, approval: Approval) -> Approving | None:
+        """This shop's handler for the one who asked; None: they are nobody's staff any more."""
+        person = approval.requested_by
+        if not (person.is_active and person.is_staff):
+            return None
+        return type(self)(actor=Actor.staff(person), as_of=self.as_of)
+
+    def _require_level_of_today(self, approval: Approval) -> None:
+        """The higher of the level that was asked and today's counts. Raises StricterByNow."""
+        needed = self.needed_today(approval)
+        if needed is None or needed.level <= approval.level:
+            return
+        asked, policies = approval.level, approval.policies
+        approval.level, approval.policies = needed.level, list(needed.because)
+        if self.why_not_decide(approval) is not None:
+            approval.level, approval.policies = asked, policies
+            raise rules.stricter_by_now(needed)
+
+    @contextmanager
+    def passed_on(self, uuid: str) -> Iterator[None]:
+        """Where the approver's level does not suffice by now, those whose does are asked, though it is refused."""
+        try:
+            yield
+        except rules.StricterByNow as no:
+            if no.needed is not None:
+                self._pass_on(uuid, no.needed)
+            raise
+
+    def _pass_on(self, uuid: str, needed: rules.PlannedApproval) -> None:
+        asked = approval_of(uuid, self.actor)
+        with self.decide(order_number(asked), "ask_approval") if asked.wish else atomic() as d:
+            found = locked_approval(uuid)
+            if not found.is_open or found.level >= needed.level:
+                if d is not None:
+                    d.only_if_changed = True
+                return
+            found.level, found.policies = needed.level, list(needed.because)
+            found.escalations += 1
+            if d is not None:
+                d.details["approval"] = {"level": found.level, "because": found.policies}
+            self.send_to_approvers(found, "approval_needed")
 
     def _tell_requester(self, approval: Approval) -> None:
         def facts() -> dict[str, Any]:
-            row = approval.cancellation or approval.bulk_run
+            row = approval.wish or approval.bulk_run
             outcome = str(row.get_status_display()) if row else ""
             decided = {"decision": approval.status, "decided_by": self.actor.name, "note": approval.note}
             return {**self.told_of(approval), **decided, "outcome": outcome}
@@ -316,22 +387,31 @@ class Approving(Requesting):
         with self.decide(order_number(asked), "ask_approval") as d:
             d.only_if_changed = True
             found = locked_approval(approval)
-            no = None if d.order.undo_until else rules.cancel(d.facts, self.actor)
+            no: Refused | None
+            if found.refund_request is not None:
+                # A dispute ends: what waits for its end is not overtaken by it.
+                no = None if rules.not_disputed(d.facts) else rules.refund(d.facts, self.actor)
+            else:
+                no = None if d.order.undo_until else rules.cancel(d.facts, self.actor)
             if no is not None and found.is_open:
                 self._overtake(d, found, str(no))
             else:
                 self._follow_up(found)
 
     def _overtake(self, d: Decision, found: Approval, why: str) -> None:
-        """Close what nobody needs to decide any more: the order was cancelled or has shipped meanwhile."""
-        d.verb, d.only_if_changed = "withdraw_cancellation", False
+        """Close what nobody needs to decide any more: the order was cancelled, shipped or refunded meanwhile."""
         found.status, found.decided_at, found.note = Approval.Status.WITHDRAWN, d.as_of, why
         found.save(update_fields=["status", "decided_at", "note"])
-        row = found.cancellation
+        row = found.wish
         assert row is not None
-        row.status, row.outcome = Cancellation.Status.OUTDATED, why
+        what = "cancellation" if found.cancellation else "refund"
+        d.verb, d.only_if_changed = f"withdraw_{what}", False
+        row.status, row.outcome = row.Status.OUTDATED.value, why
         row.save(update_fields=["status", "outcome"])
-        d.details["cancellation"] = str(row.uuid)
+        if isinstance(row, RefundRequest):
+            d.details["refund_request"] = row.as_record()
+        else:
+            d.details["cancellation"] = str(row.uuid)
         close_looks(found)
 
     def _follow_up(self, found: Approval) -> None:
@@ -354,6 +434,9 @@ class Approving(Requesting):
         if approval.bulk_run is not None:
             words = _("A bulk cancellation (%(run)s) waits for approval since %(since)s, and nobody has decided.")
             return kind(words, params={"run": approval.bulk_run, "since": since}, remedy=remedy)
+        if approval.refund_request is not None:
+            words = _("A refund of order %(number)s waits for approval since %(since)s, and nobody has decided.")
+            return kind(words, params={"number": order_number(approval), "since": since}, remedy=remedy)
         return kind(params={"number": order_number(approval), "since": since}, remedy=remedy)
 
     def _people(self, approval: Approval) -> list[User]:
@@ -370,7 +453,21 @@ class Approving(Requesting):
 
 
 def order_number(approval: Approval) -> str:
-    return (approval.cancellation.order.number or "") if approval.cancellation else ""
+    return (approval.wish.order.number or "") if approval.wish else ""
+
+
+def told_of_refund(row: RefundRequest) -> dict[str, Any]:
+    """What mails to staff say of a refund without goods: nothing about the customer, and no bank account."""
+    return {
+        "number": row.order.number,
+        "order_count": 1,
+        "is_refund": True,
+        "store": {"name": row.order.store.name},
+        "stage": str(row.order.status_label),
+        "reason": str(row.get_kind_display()),
+        "value": "",
+        "refund": shown(row.amount, row.currency),
+    }
 
 
 def told_of_run(approval: Approval) -> dict[str, Any]:
@@ -398,7 +495,8 @@ def approval_path(approval: Approval) -> str:
 
 def approval_of(uuid: str, actor: Actor) -> Approval:
     """An approval by its uuid, of the actor's stores. Raises NoSuchApproval."""
-    rows = Approval.objects.select_related("cancellation__order", "bulk_run", "requested_by").filter(uuid=uuid)
+    related = ("cancellation__order", "refund_request__order", "bulk_run", "requested_by")
+    rows = Approval.objects.select_related(*related).filter(uuid=uuid)
     if actor.stores is not None:
         rows = rows.filter(store__in=actor.stores)
     found = rows.first()
@@ -410,7 +508,7 @@ def approval_of(uuid: str, actor: Actor) -> Approval:
 def locked_approval(uuid: str) -> Approval:
     rows = Approval.objects.select_for_update(no_key=True, of=("self",))
     related = ("cancellation__order__store", "cancellation__reason", "bulk_run__reason", "store", "requested_by")
-    return rows.select_related(*related).get(uuid=uuid)
+    return rows.select_related(*related, "refund_request__order__store").get(uuid=uuid)
 
 
 def close_looks(approval: Approval) -> None:

@@ -77,7 +77,17 @@ class Batching(Cancelling):
         except (StartOver, DatabaseError) as error:
             why = jobs.scrubbed(error.__cause__ or error)
             logger.warning("%d orders are cancelled one by one: %s", len(orders), why)
+        if transaction.get_connection().in_atomic_block:
+            self.lock_in_order(orders)  # in the caller's transaction all of them stay locked, as above
         return {number: self._cancel_alone(number, cancel) for number in orders}
+
+    def lock_in_order(self, numbers: Collection[str]) -> None:
+        """Lock all orders that a transaction will cancel, then all that is counted: nobody locks an order after that.
+
+        One who cancels a single order has it and waits for the counting; who counts must not wait for that order.
+        """
+        if not self.actor.is_system and self.approval_policies().counts:
+            self.count_in_turn(list(locked_orders(self.actor).filter(number__in=numbers).order_by("pk")))
 
     def _ids_of(self, numbers: Collection[str]) -> dict[str, int]:
         return dict(Order.objects.of(self.actor).filter(number__in=numbers).values_list("number", "pk"))
@@ -133,7 +143,9 @@ class Batching(Cancelling):
             for row in model._default_manager.all():
                 remember((model, row.code), row)
         read_causes_ahead(causes)
+        self.read_more_ahead(orders)
         if not self.actor.is_system:
+            self.count_in_turn(orders)
             self.count_ahead(orders)
         return {order.number or "": order.version for order in orders}
 

@@ -143,7 +143,13 @@ class Bulk(BulkWork):
             no = rules.cancel(facts, self.actor)
             if no is not None:
                 raise no
-            one = rules.plan_cancellation(facts, restock=choices.restock, refund=choices.refund, notify=choices.notify)
+            one = rules.plan_cancellation(
+                facts,
+                restock=choices.restock,
+                refund=choices.refund,
+                notify=choices.notify,
+                reprices=choices.refund and self.reprices(facts.order),
+            )
         except Refused as refused:
             plan.refused.setdefault(str(refused), []).append(order.number or "")
             return False
@@ -266,13 +272,28 @@ class Bulk(BulkWork):
         approval  its uuid. Locks the run, then the approval. Raises Refused: not an approver of its level, one's own
         request, decided already; PlanChanged where its orders or choices are not those that were asked for.
         """
-        with self._decided_run(approval, Approval.Status.APPROVED, note) as (run, found):
+        with self.passed_on(approval), self._decided_run(approval, Approval.Status.APPROVED, note) as (run, found):
             if digest_of(run) != found.digest:
                 raise rules.PlanChanged(remedy=_("Reject it, and let it be asked for again."))
             run.status = RUNS.RUNNING
             run.save(update_fields=["status"])
             promise_parts(run)
         return run
+
+    def needed_today(self, approval: Approval) -> rules.PlannedApproval | None:
+        """As for one order; of a bulk run, for all of it together."""
+        run = approval.bulk_run
+        if run is None:
+            return super().needed_today(approval)
+        asker = self.as_asker(approval)
+        if not isinstance(asker, Bulk):
+            return None
+        orders = list(run.items.order_by("position").values_list("order", "version"))
+        choices = {"restock": run.restock, "refund": run.refund, "notify": run.notify}
+        try:
+            return asker.plan_bulk(orders=orders, reason=run.reason, **choices).approval
+        except Refused:
+            return None  # what they may not do any more is refused when the run comes to it
 
     def reject_bulk(self, *, approval: str, note: str) -> BulkRun:
         """This will refuse a bulk run that somebody else asked for: none of its orders is cancelled.
@@ -400,14 +421,14 @@ class Bulk(BulkWork):
 
 @dataclass(slots=True)
 class _Kinds:
-    """Orders of one store, status and currency, added up for the policies."""
+    """Orders of one store, stage and currency, added up for the policies."""
 
     worth: dict[tuple[int, str, str], Decimal] = field(default_factory=lambda: defaultdict(lambda: ZERO))
     count: Counter[tuple[int, str, str]] = field(default_factory=Counter)
     before: dict[tuple[int, str, str], rules.Cancelled] = field(default_factory=dict)
 
     def add(self, order: Order, worth: Decimal, before: rules.Cancelled) -> None:
-        kind = (order.store_id, order.status, order.currency)
+        kind = (order.store_id, order.stage, order.currency)
         self.worth[kind] += worth
         self.count[kind] += 1
         if kind not in self.before or before.of_customer > self.before[kind].of_customer:

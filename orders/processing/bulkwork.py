@@ -90,6 +90,8 @@ class BulkWork(Batching, Approving):
         contact = Contact(
             name=run.contact_name, channel=run.contact_channel, details=run.contact_details, at=run.contact_at
         )
+        if len({item.changed for item in items}) == 2:
+            self.lock_in_order([item.order.number or "" for item in items])
         outcomes: Outcomes = {}
         for changed in (False, True):
             some = {item.order.number or "": item.version for item in items if item.changed == changed}

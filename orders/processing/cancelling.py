@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -12,15 +14,27 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
 from orders import rules
-from orders.models import Cancellation, CancellationReason, Facts, Order, OrderNotFound, ShippingEvent, Status, as_json
+from orders.models import (
+    Cancellation,
+    CancellationReason,
+    Facts,
+    Order,
+    OrderNotFound,
+    ShippingEvent,
+    Status,
+    as_json,
+    in_stages,
+)
 from orders.processing.decision import Decision
 from orders.processing.letters import Letter, cancellation_letter
 from orders.processing.policies import Policing, ReasonNotYours
 from orders.processing.recurring import Series
 from orders.processing.returning import Returning
 from orders.rules.recurring import planned_end
+from payments import services as payments
 from shop import jobs
 from shop.errors import Invalid, NotFound, Refused
+from shop.money import ZERO
 from shop.together import insert
 
 FINISH = "orders.finish_cancellation"
@@ -68,9 +82,13 @@ class Choices:
     notify: bool = True
     ends_series: bool = False
     contact: Contact = Contact()
+    destination: payments.Destination = payments.AS_PAID
 
 
 class Cancelling(Series, Returning, Policing):
+    # While a withdrawal cancels: what a dearer delivery cost more is not given back.
+    _keeps_dearer = False
+
     # --- planned --------------------------------------------------------------------------------------------------
 
     def plan_cancellation(
@@ -83,6 +101,7 @@ class Cancelling(Series, Returning, Policing):
         refund: bool = True,
         notify: bool = True,
         ends_series: bool = False,
+        destination: payments.Destination | str = "",
     ) -> rules.Plan:
         """This will tell what cancelling these units would do, and whose approval it needs. Raises Refused."""
         choices = Choices(
@@ -92,6 +111,7 @@ class Cancelling(Series, Returning, Policing):
             refund=refund,
             notify=notify,
             ends_series=ends_series,
+            destination=payments.Destination.of(destination),
         )
         return self.show_plan(number=number, choices=choices)[1]
 
@@ -119,6 +139,7 @@ class Cancelling(Series, Returning, Policing):
         """The whole plan of a cancellation: its effects, who has to agree, and for how long it can be undone."""
         if facts.order.undo_until is not None and self.actor.is_staff:
             raise rules.undo_open(facts.order.undo_until)
+        payments.require_offered(choices.destination, owner_id=facts.order.customer_id)
         plan = rules.plan_cancellation(
             facts,
             choices.lines,
@@ -126,6 +147,10 @@ class Cancelling(Series, Returning, Policing):
             refund=choices.refund,
             notify=choices.notify,
             series=self._series_ended(facts.order) if choices.ends_series else "",
+            destination=choices.destination.gateway,
+            reprices=choices.refund and self.reprices(facts.order),
+            waiting=kept_by_what_waits(facts.order),
+            keeps_dearer=choices.refund and self._keeps_dearer,
         )
         if not self.actor.is_staff:
             return plan
@@ -134,7 +159,8 @@ class Cancelling(Series, Returning, Policing):
 
     def letters_of(self, facts: Facts, plan: rules.Plan, choices: Choices) -> list[Letter]:
         """What the customer would be told by a plan: the messages' contexts, to be shown as they will read."""
-        letter = cancellation_letter(facts, plan, choices.reason, contact=choices.contact)
+        to = choices.destination
+        letter = cancellation_letter(facts, plan, choices.reason, contact=choices.contact, destination=to)
         return [letter] if plan.messages else []
 
     # --- done -----------------------------------------------------------------------------------------------------
@@ -151,6 +177,7 @@ class Cancelling(Series, Returning, Policing):
         notify: bool = True,
         ends_series: bool = False,
         contact: Contact = Contact(),
+        destination: payments.Destination | str = "",
         plan: rules.Plan | None = None,
         cause: str | None = None,
         version: int | None = None,
@@ -163,12 +190,13 @@ class Cancelling(Series, Returning, Policing):
         customer: at once, or when it can no longer be undone. Separate choices: cancelling, `restock`, `refund`,
         `notify`, and `ends_series` for the orders that a recurring order would still have made.
 
-        reason    code, id or row; staff must give one
-        contact   who asked for it, where the reason wants to know
-        plan      what was shown; if something else would happen by now, PlanChanged is raised and nothing happens
-        cause     a second call with the same cause returns the first one's event
-        agreed    the cancellation that somebody approved, or that waited for the end of maintenance
-        undoable  False: it takes effect at once, whatever the shop's rules say
+        reason       code, id or row; staff must give one
+        contact      who asked for it, where the reason wants to know
+        destination  where the money goes, if not the way it came: see `going_to`
+        plan         what was shown; if something else would happen by now, PlanChanged is raised and nothing happens
+        cause        a second call with the same cause returns the first one's event
+        agreed       the cancellation that somebody approved, or that waited for the end of maintenance
+        undoable     False: it takes effect at once, whatever the shop's rules say
         Locks the order, then its payments. Raises Refused: ApprovalNeeded where somebody else has to agree first.
         """
         with self.decide(number, "cancel", version=version, note=note) as d:
@@ -183,8 +211,10 @@ class Cancelling(Series, Returning, Policing):
                 notify=notify,
                 ends_series=ends_series,
                 contact=contact,
+                destination=self.going_to(d.order, destination) if refund else payments.AS_PAID,
             )
             d.reason = choices.reason.code if choices.reason else ""
+            self.count_in_turn([d.order])  # before what waits locks a series, which others lock after they have counted
             if not self.actor.is_staff:
                 self._finish_what_waits(d)
             self._check_cancel(d, choices, agreed=agreed)
@@ -266,6 +296,10 @@ class Cancelling(Series, Returning, Policing):
             requested_by=self.user,
             requested_by_name=self.actor.name,
             created_at=d.as_of,
+            destination=choices.destination.gateway,
+            consent=choices.destination.consent,
+            bank_iban=choices.destination.iban,
+            bank_holder=choices.destination.holder,
         )
 
     def _policies_count(self) -> bool:
@@ -304,6 +338,7 @@ class Cancelling(Series, Returning, Policing):
     def write_cancellation(self, row: Cancellation) -> None:
         """Write the record: a new row, or the one that waited for its time."""
         if row._state.adding:
+            row.forget_bank_details()
             insert([row])
         else:
             row.save()
@@ -314,16 +349,31 @@ class Cancelling(Series, Returning, Policing):
         assert event is not None
         self._promise_stock(d, event, restocked=any(line.restock for line in plan.lines))
         words = reason.label if reason else row.note
-        given_back = self.settle_excess(d, shipping_event=event, reason=words, keep=not row.refund)
+        to = row.goes_to if exactly else self.still_offered(d.order, row.goes_to)
+        given_back = self.settle_excess(
+            d,
+            shipping_event=event,
+            reason=words,
+            keep=not row.refund,
+            deduction=plan.deduction,
+            repriced=self._repriced(d, plan, exactly=exactly) if row.refund else ZERO,
+            destination=to,
+        )
         if exactly and given_back != plan.refund:
             raise rules.PlanChanged(remedy=_("Look at it again."))
         if plan.messages:
             told = replace(plan, refund=given_back)
-            letter = cancellation_letter(d.facts, told, reason, contact=contact_of(row))
+            letter = cancellation_letter(d.facts, told, reason, contact=contact_of(row), destination=to)
             d.tell(letter.event, cause=f"event:{event.pk}", units=plan.units, **letter.extra)
         self._answer_requests(d, event, plan.units)
         if row.ends_series:
             self.end_series_of(d, reason=reason, note=row.note, notify=row.notify)
+
+    def _repriced(self, d: Decision, plan: rules.Plan, *, exactly: bool) -> Decimal:
+        """What a plan keeps for what stays; where it has waited, goods may have come back meanwhile."""
+        if exactly or plan.repriced <= 0:
+            return plan.repriced
+        return min(plan.repriced, rules.reprice(d.facts, {}, value=plan.value).amount)
 
     # --- later ----------------------------------------------------------------------------------------------------
 
@@ -350,6 +400,7 @@ class Cancelling(Series, Returning, Policing):
             return
         row.status = Cancellation.Status.DONE
         self._take_effect(d, row, rules.plan_from_json(row.plan), exactly=False)
+        self.give_back_surplus(d)
         row.save(update_fields=["status"])
         jobs.call_off([finish_key(row)], note=str(_("Completed")))
 
@@ -362,7 +413,7 @@ class Cancelling(Series, Returning, Policing):
     def cancel_unpaid(self, *, number: str) -> ShippingEvent | None:
         """This will cancel an order whose payment did not come in time; one that was paid meanwhile is left alone."""
         with self.decide(number, "cancel") as d:
-            late = d.order.status == Status.PAYMENT_WAITING and d.order.unpaid_deadline <= d.as_of
+            late = d.order.stage == Status.PAYMENT_WAITING and d.order.unpaid_deadline <= d.as_of
             if not late or d.facts.capture_in_flight:
                 d.only_if_changed = True
                 return None
@@ -381,6 +432,9 @@ class Cancelling(Series, Returning, Policing):
             words = rules.ORDER_STATUS_FORBIDS
             return rules.CancelRefused(words, code="order_status_forbids", remedy=_("Ask for it: a person decides."))
         return decided.refusal
+
+    def read_more_ahead(self, orders: Sequence[Order]) -> None:
+        """Look up at once what cancelling many orders asks of each (shop/together.py)."""
 
     def _series_ended(self, order: Order) -> str:
         """What ends with the recurring order that an order belongs to, in the desk's words; empty: none.
@@ -416,6 +470,7 @@ def choices_of(row: Cancellation) -> Choices:
         notify=row.notify,
         ends_series=row.ends_series,
         contact=contact_of(row),
+        destination=row.goes_to,
     )
 
 
@@ -429,6 +484,12 @@ def pending_of(order: Order) -> Cancellation | None:
     return rows.select_related("reason", "event").first()
 
 
+def kept_by_what_waits(order: Order) -> Decimal:
+    """What the cancellation that can still be undone will keep for what stays."""
+    row = pending_of(order) if order.undo_until is not None and order.deal else None
+    return rules.plan_from_json(row.plan).repriced if row is not None and row.refund else ZERO
+
+
 def cancellation_of(uuid: str) -> Cancellation:
     """A cancellation by its uuid. Raises NoSuchCancellation."""
     found = Cancellation.objects.select_related("order", "reason", "event").filter(uuid=uuid).first()
@@ -440,5 +501,5 @@ def cancellation_of(uuid: str) -> Cancellation:
 def unpaid_before(deadline: datetime) -> list[str]:
     """Numbers of orders that have waited for their payment since before `deadline`, oldest first."""
     since = Q(payment_awaited_at=None, placed_at__lte=deadline) | Q(payment_awaited_at__lte=deadline)
-    late = Order.objects.filter(since, status=Status.PAYMENT_WAITING).order_by("placed_at")
+    late = Order.objects.filter(since, status__in=in_stages(Status.PAYMENT_WAITING)).order_by("placed_at")
     return [number for number in late.values_list("number", flat=True)[:500] if number]

@@ -27,6 +27,7 @@ from orders.models import (
     PaymentEvent,
     PaymentEventQuantity,
     PaymentEventType,
+    RefundKind,
     ShippingEvent,
     ShippingEventQuantity,
     ShippingEventType,
@@ -37,6 +38,7 @@ from orders.processing.cancelling import Choices, approval_needed
 from orders.processing.decision import MOVES, Decision
 from orders.processing.deskwork import Deskwork
 from orders.processing.reinstating import Reinstating
+from payments import services as payments
 from shop.actors import Actor
 from shop.errors import Refused
 from shop.money import ZERO
@@ -60,7 +62,10 @@ class OscarContract(Reinstating, Deskwork):
         }
         with self.decide(order.number or "", "change_status", note=note_msg or "") as d:
             if new_status != d.order.status:
-                if new_status in verbs:
+                step = rules.own_step(target=new_status, status=d.order.status)
+                if step is not None:
+                    self.take_step(number=d.number, step=step.name)
+                elif new_status in verbs:
                     verbs[new_status](number=d.number)
                 else:
                     d.go(self._transition_to(d.order, new_status))
@@ -133,7 +138,9 @@ class OscarContract(Reinstating, Deskwork):
         plan = choices.get("plan") or rules.plan_return(d.facts, {x: (n, "quarantine") for x, n in units.items()})
         reason = self.reason_of(kwargs.get("reason"))
         shared = {"reason": reason, "note": kwargs.get("note", ""), "cause": kwargs.get("cause")}
-        return self.execute_return(d, plan, refund=choices.get("refund", True), **shared)
+        shared["destination"] = choices.get("destination") or payments.AS_PAID
+        money = choices.get("money", True)
+        return self.execute_return(d, plan, refund=choices.get("refund", True), money=money, **shared)
 
     def handle_payment_event(
         self,
@@ -153,10 +160,14 @@ class OscarContract(Reinstating, Deskwork):
         with self.decide(
             order.number or "", {"paid": "take_payment", "refunded": "refund"}.get(code, "payment_event")
         ) as d:
+            units = self._paired(d, lines, line_quantities or []) if lines else None
+            # Units that stay with the customer are no goods in exchange.
+            alone = not units or any(n > d.line(x).overpaid for x, n in units.items())
             if outermost:
                 d.require({"refunded": rules.refund}.get(code, rules.take_payment)(d.facts, self.actor))
+                if code == "refunded" and alone:
+                    d.require(self.why_not_refund_alone(d, amount))
             self.validate_payment_event(d.order, event_type, amount, lines, line_quantities, **kwargs)
-            units = self._paired(d, lines, line_quantities or []) if lines else None
             if code in {"paid", "charged"}:
                 return self.charge(d, rules.plan_payment(d.facts, units))
             if code == "refunded":
@@ -165,7 +176,13 @@ class OscarContract(Reinstating, Deskwork):
                     for x, n in (units or {}).items()
                 }
                 return self.give_back(
-                    d, amount=amount, units=costs, reason=kwargs.get("note", ""), cause=kwargs.get("cause")
+                    d,
+                    amount=amount,
+                    units=costs,
+                    reason=kwargs.get("note", ""),
+                    cause=kwargs.get("cause"),
+                    kind=(kwargs.get("kind") or RefundKind.GOODWILL.value) if alone else "",
+                    destination=self.going_to(d.order, kwargs.get("destination", "")),
                 )
             return self.create_payment_event(d.order, event_type, amount, lines, line_quantities, **kwargs)
 
@@ -232,7 +249,7 @@ class OscarContract(Reinstating, Deskwork):
                         field="amount",
                     )
             elif code == "refunded":
-                self._amount(d, amount, at_most=d.facts.refundable, words=_("Only %(max)s can be refunded."))
+                self._amount(d.facts, amount, at_most=d.facts.refundable, words=_("Only %(max)s can be refunded."))
                 if units:
                     self._validate_refund_of_units(d, units, amount)
             elif amount < 0:

@@ -42,6 +42,7 @@ from orders.models import (
     ShippingEventQuantity,
     ShippingEventType,
     as_json,
+    rules_of,
 )
 from orders.processing.letters import order_context
 from orders.processing.webhooks import tell_webhooks
@@ -73,6 +74,9 @@ VERBS: dict[str, Words] = {
     "deliver": _("marked goods as delivered"),
     "cancel": _("cancelled units"),
     "ask_approval": _("asked for approval of a cancellation"),
+    "ask_refund": _("asked for approval of a refund"),
+    "reject_refund": _("rejected a refund"),
+    "withdraw_refund": _("withdrew a refund"),
     "approve_cancellation": _("approved a cancellation"),
     "reject_cancellation": _("rejected a cancellation"),
     "withdraw_cancellation": _("withdrew a cancellation"),
@@ -87,12 +91,21 @@ VERBS: dict[str, Words] = {
     "issue_invoice": _("issued an invoice"),
     "issue_documents": _("issued the documents of a refund"),
     "payment_changed": _("heard from the payment gateway"),
+    "dispute_changed": _("heard of a dispute"),
     "retry_payment": _("tried to pay again"),
     "place_hold": _("put the order on hold"),
     "release_hold": _("released a hold"),
     "change_address": _("changed the address"),
     "request_cancellation": _("asked to cancel"),
+    "ask_management": _("had the order management system asked"),
+    "hear_management": _("heard from the order management system"),
+    "ask_address": _("asked for another address"),
+    "reject_address": _("rejected another address"),
     "decide_request": _("answered a cancellation request"),
+    "close_request": _("closed a customer's request"),
+    "receive_return": _("received a return"),
+    "withdraw": _("withdrew from the contract"),
+    "inspect_return": _("inspected a return"),
     "write_note": _("wrote a note"),
     "start_recurring": _("made the order a recurring one"),
     "end_recurring": _("ended the recurring order"),
@@ -157,7 +170,7 @@ class Decision:
         self._counters: set[str] = set()
         self._before_units = {line.pk: {c: getattr(line, c) for c in OrderLine.COUNTERS} for line in self.facts.lines}
         self._letters: list[tuple[str, str, dict[str, Any]]] = []
-        self._before_fields: dict[str, str] = {}
+        self._before_fields: dict[str, str | None] = {}
         self._after_commit: list[Callable[[], object]] = []
         self._shipping_events: list[ShippingEvent] = []
         # A worker's follow-up that finds nothing to do leaves no journal entry.
@@ -207,6 +220,12 @@ class Decision:
         method()
         self._hops.append((old, self.order.status, transition))
 
+    def way_back(self, status: str) -> str | None:
+        """The transition that brings the order back to a status; to a shop's own, else to the one it stands in for."""
+        possible = {t.name for t in self.order.get_available_status_transitions()}
+        names = (f"resume_{status}", f"resume_{rules_of(status)}")
+        return next((name for name in names if name in possible), None)
+
     def advance(self) -> None:
         """Make every transition that happens by itself, one after the other."""
         for _hop in range(MAX_HOPS):
@@ -247,6 +266,9 @@ class Decision:
             counter, by = MOVES[code]
             for line_id, count in units.items():
                 self.bump(line_id, counter, by * count)
+                if code == "delivered":
+                    self.line(line_id).delivered_at = self.as_of
+                    self._counters.add("delivered_at")
         self.details.setdefault("events", []).append(shipping_record(event, quantities))
         self._shipping_events.append(event)
         self._after_commit.append(partial(self._send, shipping_event_created, event=event))
@@ -266,11 +288,14 @@ class Decision:
         cause: str | None = None,
         reference: str = "",
         note: str = "",
+        refund_kind: str = "",
+        destination: str = "",
     ) -> PaymentEvent:
         """Record money asked for, received or sent back.
 
-        units      line id → (units, what they cost)
-        unapplied  what of a refund gives back money that covered no unit
+        units        line id → (units, what they cost)
+        unapplied    what of a refund gives back money that covered no unit
+        refund_kind  of a refund that is tied to no unit: what it is for; destination: where it goes, if not back
         """
         event_type = type_of_event(PaymentEventType, code)
         event = PaymentEvent(
@@ -283,6 +308,8 @@ class Decision:
             cause=cause,
             reference=reference,
             note=note,
+            refund_kind=refund_kind,
+            destination=destination,
             **self._by(),
         )
         insert([event])
@@ -466,10 +493,13 @@ def type_of_event(model: type[T], code: str) -> T:
     return row
 
 
-def journal_value(order: Order, name: str) -> str:
-    """A field as the journal keeps it: an amount, or the id of what it points at."""
+def journal_value(order: Order, name: str) -> str | None:
+    """A field as the journal keeps it: an amount, a time, or the id of what it points at; None where there is none.
+
+    Older entries have the word "None" for it, and keep it: their hashes cover it.
+    """
     value = getattr(order, name)
-    return str(getattr(value, "pk", value))
+    return None if value is None else str(getattr(value, "pk", value))
 
 
 def shipping_record(event: ShippingEvent, quantities: Iterable[ShippingEventQuantity]) -> dict[str, Any]:
@@ -486,7 +516,9 @@ def payment_record(
     event: PaymentEvent, units: Mapping[int, tuple[int, Decimal]], unapplied: Decimal = ZERO
 ) -> dict[str, Any]:
     """A payment event as the journal keeps it: by its hashes, none of the event's numbers can change unseen."""
+    said = {"kind": event.refund_kind, "destination": event.destination}
     return {
+        **{name: value for name, value in said.items() if value},
         "payment": event.pk,
         "type": event.event_type.code,
         "amount": f"{event.amount:.3f}",

@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from orders import rules
 from orders.models import Hold, OrderAddress, OrderNote
 from orders.processing.base import HandlerBase
+from orders.processing.decision import Decision
 from shop.errors import Invalid
 
 
@@ -100,12 +101,17 @@ class Deskwork(HandlerBase):
                 d.only_if_changed = True
                 return
             address.save(force_insert=True)
-            d.change(**dict.fromkeys(before, address))
-            if shipping:
-                d.tell("address_changed", cause=f"address:{address.pk}")
-            d.details["addresses"] = {
-                name: {"before": old.pk if old else None, "after": address.pk} for name, old in before.items()
-            }
+            set_address(d, address, shipping=shipping, billing=billing)
+
+
+def set_address(d: Decision, address: OrderAddress, *, shipping: bool, billing: bool) -> None:
+    """Point an order at an address that is saved, and tell the customer where it goes."""
+    names = [name for name, yes in (("shipping_address", shipping), ("billing_address", billing)) if yes]
+    before = {name: getattr(d.order, f"{name}_id") for name in names}
+    d.change(**dict.fromkeys(names, address))
+    if shipping:
+        d.tell("address_changed", cause=f"address:{address.pk}")
+    d.details["addresses"] = {name: {"before": old, "after": address.pk} for name, old in before.items()}
 
 
 def same_address(one: OrderAddress, other: OrderAddress) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Sum
 from django.utils import timezone, translation
 
 from notifications.rules import language_of
@@ -19,6 +19,7 @@ from orders.models import (
     JournalEntry,
     PaymentEvent,
     PaymentEventQuantity,
+    Return,
     ShippingEvent,
 )
 from orders.processing.base import HandlerBase
@@ -80,6 +81,18 @@ class Documenting(HandlerBase):
         self._issue(d, DocumentKind.DELIVERY_NOTE, content, cause=cause, shipping_event=event)
         self._invoice_when(d, DocumentSeries.IssueWhen.SHIPPED)
 
+    def document_picking(self, d: Decision) -> None:
+        """Write what is to be picked, and where it lies: for the staff, in their language."""
+        content = rules.picking_slip_content(d.facts)
+        cause = f"picking_slip:{d.order.pk}:{d.order.version}"
+        self._issue(d, DocumentKind.PICKING_SLIP, content, cause=cause, language=settings.LANGUAGE_CODE)
+
+    def document_return(self, d: Decision, parcel: Return, units: Mapping[int, int]) -> None:
+        """Write the label sheet of goods that are to come back; more units for the same parcel make another sheet."""
+        with translation.override(_language(d.order.language)):
+            content = rules.return_label_content(d.facts, units, parcel)
+        self._issue(d, DocumentKind.RETURN_LABEL, content, cause=f"return_label:{parcel.pk}:{d.order.version}")
+
     def promise_refund_documents(self, d: Decision, refund: Refund | None) -> None:
         """Have a refund documented, once all of its transactions have ended and any of them succeeded."""
         if refund is not None and refund.status in {Refund.Status.SUCCEEDED, Refund.Status.PARTLY}:
@@ -137,11 +150,21 @@ class Documenting(HandlerBase):
     # --- numbers --------------------------------------------------------------------------------------------------
 
     def _issue(
-        self, d: Decision, kind: DocumentKind, content: Mapping[str, Any], *, cause: str, **what: Any
+        self,
+        d: Decision,
+        kind: DocumentKind,
+        content: Mapping[str, Any],
+        *,
+        cause: str,
+        language: str = "",
+        **what: Any,
     ) -> Document:
-        """Write one document under the next number of its series."""
+        """Write one document under the next number of its series. language: default the customer's."""
         series = self._locked_series(d.order.store_id, kind)
         total, corrects = content.get("total"), what.get("corrects")
+        language = language or _language(d.order.language)
+        with translation.override(language):  # countries are printed by their names
+            head = _head(d, corrects)
         document = Document(
             order=d.order,
             series=series,
@@ -150,10 +173,10 @@ class Documenting(HandlerBase):
             number=series.number_of(series.next_number),
             issued_at=d.as_of,
             issued_by=self.actor.name,
-            language=_language(d.order.language),
+            language=language,
             currency=d.order.currency,
             total=None if total is None else Decimal(total),
-            content={**_head(d, corrects), **content},
+            content={**head, **content},
             cause=cause,
             **what,
         )
@@ -227,8 +250,8 @@ def _given_back(refund: Refund) -> dict[str, Decimal]:
     """What has reached the customer, by gateway."""
     given: dict[str, Decimal] = {}
     rows = Transaction.objects.filter(refund=refund, status=Transaction.Status.SUCCEEDED).order_by("pk")
-    for gateway, amount in rows.values_list("payment__gateway", "amount"):
-        given[gateway] = given.get(gateway, ZERO) + amount
+    for row in rows.select_related("payment"):
+        given[row.gateway] = given.get(row.gateway, ZERO) + row.amount
     return given
 
 
@@ -240,11 +263,17 @@ def _restores(gateway: str) -> bool:
 
 
 def _given_back_before(event: PaymentEvent, units: Mapping[int, int]) -> dict[int, int]:
-    """Line id → units whose money went back by earlier events: where in the line these units begin."""
+    """Line id → units whose money had gone back and not been asked for again: where in the line these units begin."""
     rows = PaymentEventQuantity.objects.filter(
-        event__order=event.order_id, event__event_type__code="refunded", event__lt=event.pk, line__in=units
+        event__order=event.order_id,
+        event__event_type__code__in=["refunded", "reopened"],
+        event__lt=event.pk,
+        line__in=units,
     )
-    return dict(rows.order_by().values_list("line").annotate(Sum("quantity")))
+    before: dict[int, int] = defaultdict(int)
+    for line_id, code, count in rows.values_list("line", "event__event_type__code", "quantity"):
+        before[line_id] += count if code == "refunded" else -count
+    return before
 
 
 def _unapplied(event: PaymentEvent) -> Decimal:

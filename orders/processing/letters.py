@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone, translation
 
 from orders import rules
 from orders.models import Cancellation, CancellationReason, Facts, Order, OrderLine
-from shop.money import rounded
+from payments import services as payments
+from payments.models import Refund
+from payments.rules import AS_PAID, Destination
+from shop.money import ZERO, rounded
 
 if TYPE_CHECKING:
     from orders.processing.cancelling import Contact
@@ -25,7 +29,12 @@ class Letter:
 
 
 def cancellation_letter(
-    facts: Facts, plan: rules.Plan, reason: CancellationReason | None, *, contact: Contact
+    facts: Facts,
+    plan: rules.Plan,
+    reason: CancellationReason | None,
+    *,
+    contact: Contact,
+    destination: Destination = AS_PAID,
 ) -> Letter:
     """What the customer is told of a cancellation: a confirmation, where it was they who asked a person for it."""
     order = facts.order
@@ -34,7 +43,9 @@ def cancellation_letter(
         extra: dict[str, Any] = {"reason": reason.label if reason and reason.shown_to_customers else ""}
         if plan.refund:
             extra["amount"] = str(rounded(plan.refund, plan.currency))
-            extra["refund_destination"] = order.payment_method_name
+            extra["refund_destination"] = told_destination(order, plan, destination)
+        if plan.dearer:
+            extra["not_refunded"] = rules.dearer_words(order, plan.dearer)
         if not contact.name or contact.at is None:
             return Letter(plan.messages[0] if plan.messages else "", extra)
         known = contact.channel in set(Cancellation.Channel.values) - {Cancellation.Channel.OTHER}
@@ -42,6 +53,32 @@ def cancellation_letter(
         extra["contact_at"] = timezone.localtime(contact.at).isoformat()
         extra["whole"] = plan.ends_order
     return Letter("cancellation_confirmed", extra)
+
+
+def told_destination(order: Order, plan: rules.Plan, destination: Destination) -> str:
+    """Where a plan's money goes, in the active language: “25 points”. As it came: by the payment method's name."""
+    if not destination:
+        return order.payment_method_name
+    amounts: dict[str, Decimal] = {}
+    for part in plan.refunds:
+        amounts[part.gateway] = amounts.get(part.gateway, ZERO) + part.amount
+    return _where(amounts, destination.gateway, destination.iban)
+
+
+def sent_to(order: Order, refund: Refund) -> str:
+    """Where a refund has gone, in the customer's language."""
+    amounts: dict[str, Decimal] = {}
+    for row in refund.transactions.select_related("payment").order_by("pk"):
+        amounts[row.gateway] = amounts.get(row.gateway, ZERO) + row.amount
+    with translation.override(order.language):
+        return _where(amounts, refund.destination, refund.bank_iban)
+
+
+def _where(amounts: Mapping[str, Decimal], destination: str, iban: str) -> str:
+    return ", ".join(
+        payments.destination_shown(gateway, amount, iban=iban if gateway == destination else "")
+        for gateway, amount in amounts.items()
+    )
 
 
 def order_context(
@@ -56,6 +93,7 @@ def order_context(
     # In the customer's language, whoever it was that acted.
     with translation.override(order.language):
         status_label = str(order.status_label)
+        delivered_to = order.shipping_address.as_lines() if order.shipping_address else []
 
     def money(amount: Any) -> str:
         return str(rounded(amount, currency))
@@ -83,7 +121,7 @@ def order_context(
         "shipping": money(order.shipping_total),
         "tax": money(order.tax_total),
         "total": money(order.total),
-        "shipping_address": order.shipping_address.as_lines() if order.shipping_address else [],
+        "shipping_address": delivered_to,
         "tax_included": order.prices_include_tax,
         "payment": {"label": order.payment_method_name},
     }

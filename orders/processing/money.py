@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from django.utils import timezone
+from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from orders import rules
-from orders.models import CaptureMode, Hold, PaymentEvent, ShippingEvent
-from orders.processing.base import CauseReused
+from orders.models import (
+    Cancellation,
+    CancellationRequest,
+    CaptureMode,
+    Facts,
+    Hold,
+    Order,
+    PaymentEvent,
+    ShippingEvent,
+)
 from orders.processing.decision import Decision
-from orders.processing.documents import Documenting
+from orders.processing.fulfilment import money_status
+from orders.processing.letters import sent_to
+from orders.processing.outside import OutsideMoney
 from payments import services as payments
-from payments.models import Refund, Transaction
+from payments.models import Origin, Refund, Transaction
+from shop.errors import Refused
 from shop.money import ZERO, rounded, shown
 from shop.together import update
 
@@ -28,7 +42,7 @@ class BadAmount(rules.InvalidPaymentEvent):
     message = _("Enter an amount greater than zero.")
 
 
-class Money(Documenting):
+class Money(OutsideMoney):
     def take_payment(
         self, *, number: str, lines: rules.Lines | None = None, version: int | None = None, note: str = ""
     ) -> PaymentEvent:
@@ -74,7 +88,7 @@ class Money(Documenting):
         with self.decide(number, "record_payment", version=version, note=note) as d:
             d.require(rules.record_payment(d.facts, self.actor, surplus=surplus))
             most = LARGEST if surplus else d.facts.outstanding
-            amount = self._amount(d, amount, at_most=most, words=_("Only %(max)s is outstanding."))
+            amount = self._amount(d.facts, amount, at_most=most, words=_("Only %(max)s is outstanding."))
             event = d.payment_event("received", amount, reference=reference, note=note)
             self._make_room(d, amount)
             receipt = payments.record_receipt(
@@ -112,35 +126,8 @@ class Money(Documenting):
         d.details.setdefault("payments", {})[str(payment.pk)] = f"{amount:.3f}"
         d.facts.payments.append(payment)
 
-    def refund(
-        self,
-        *,
-        number: str,
-        amount: Decimal,
-        note: str,
-        cause: str | None = None,
-        version: int | None = None,
-    ) -> PaymentEvent:
-        """This will send money back that is tied to no unit: goodwill, an overcharge, a fee.
-
-        amount  in the order's currency, at most what was captured and not sent back yet; over its payments, newest
-                first. It is given on top: units cancelled later are refunded in full, as far as money is left.
-                Money that covers no unit yet goes back first.
-        cause   a second call with the same cause returns the first one's event. Raises Refused.
-        """
-        with self.decide(number, "refund", version=version, note=note) as d:
-            if cause and (before := PaymentEvent.objects.select_related("event_type").filter(cause=cause).first()):
-                if before.order_id != d.order.pk or before.event_type.code != "refunded":
-                    raise CauseReused(params={"cause": cause})
-                d.only_if_changed = True
-                return before
-            d.require(rules.refund(d.facts, self.actor))
-            amount = self._amount(d, amount, at_most=d.facts.refundable, words=_("Only %(max)s can be refunded."))
-            free = min(amount, max(ZERO, d.facts.unapplied))
-            return self.give_back(d, amount=amount, unapplied=free, reason=note, cause=cause)
-
-    def _amount(self, d: Decision, amount: Any, *, at_most: Decimal, words: Any) -> Decimal:
-        currency = d.order.currency
+    def _amount(self, facts: Facts, amount: Any, *, at_most: Decimal, words: Any) -> Decimal:
+        currency = facts.order.currency
         if not isinstance(amount, Decimal) or not amount.is_finite() or amount <= 0:
             raise BadAmount(field="amount")
         if amount != rounded(amount, currency):
@@ -161,11 +148,17 @@ class Money(Documenting):
         shipping_event: ShippingEvent | None = None,
         reason: str = "",
         cause: str | None = None,
+        kind: str = "",
+        destination: payments.Destination | str = "",
+        repriced: Decimal = ZERO,
     ) -> PaymentEvent:
         """Send `amount` back, in exchange for units (line id → units, value) and for money that covered none.
 
         What the units are worth beyond the amount is kept and stands on the event. Several payments: newest first.
+        kind  what it is for where it is tied to no unit (RefundKind); destination: where it goes, if not as it came
+        repriced  what of it is kept because what stays was priced anew; below zero, what had been kept goes back
         """
+        to = payments.Destination.of(destination)
         value = sum((cost for _units, cost in (units or {}).values()), ZERO)
         kept = value + unapplied - amount
         event = d.payment_event(
@@ -177,14 +170,23 @@ class Money(Documenting):
             shipping_event=shipping_event,
             note=reason,
             cause=cause or (f"refund:{shipping_event.pk}" if shipping_event else None),
+            refund_kind=kind,
+            destination=to.gateway if amount else "",
         )
         for line_id, (count, _cost) in (units or {}).items():
             d.bump(line_id, "refunded", count)
         if kept:
             d.change(adjustment_total=d.order.adjustment_total + kept)
+        if repriced:
+            d.change(repriced_total=d.order.repriced_total + repriced)
         if amount:
             refund = payments.request_refund(
-                reference=d.number, amount=amount, cause=f"order:{event.pk}", reason=reason
+                reference=d.number,
+                amount=amount,
+                cause=f"order:{event.pk}",
+                reason=reason,
+                destination=to,
+                owner_id=d.order.customer_id,
             )
             # The event was written a moment ago, in this transaction; this completes it.
             event.refund = refund
@@ -193,12 +195,46 @@ class Money(Documenting):
             self._reload_payments(d)
         return event
 
+    def going_to(self, order: Order, destination: payments.Destination | str) -> payments.Destination:
+        """A destination with everything said that it needs. Customers who ask for credit themselves consent to it.
+
+        Raises DestinationNotOffered, NoAccount (guests have none), ConsentMissing, IbanInvalid, HolderMissing, and
+        MoneyDisputed where the customer's bank asks it back.
+        """
+        to = payments.Destination.of(destination)
+        if to and (no := rules.not_disputed(order.facts)) is not None:
+            raise no
+        if to and self.actor.is_customer and not to.consent:
+            asked = {"name": self.actor.name, "at": f"{timezone.localtime(self.as_of):%Y-%m-%d %H:%M %Z}"}
+            to = replace(to, consent=_now("%(name)s asked for it themselves, %(at)s") % asked)
+        return payments.completed(to, owner_id=order.customer_id)
+
+    def still_offered(self, order: Order, destination: payments.Destination) -> payments.Destination:
+        """A destination that was agreed to earlier; the way it came, where the account to credit is gone since."""
+        try:
+            payments.require_offered(destination, owner_id=order.customer_id)
+        except Refused:
+            return payments.AS_PAID
+        return destination
+
     def settle_excess(
-        self, d: Decision, *, shipping_event: ShippingEvent | None = None, reason: str = "", keep: bool = False
+        self,
+        d: Decision,
+        *,
+        shipping_event: ShippingEvent | None = None,
+        reason: str = "",
+        keep: bool = False,
+        deduction: Decimal = ZERO,
+        repriced: Decimal = ZERO,
+        destination: payments.Destination | str = "",
     ) -> Decimal:
         """Give back what is paid for units that are no longer the customer's, and release what is no longer needed.
 
-        keep  the money stays on purpose, and the books say so. Returns the amount that goes back.
+        keep       the money stays on purpose, and the books say so
+        deduction  what of it is kept
+        repriced   what is kept because what stays was priced anew; below zero, what had been kept goes back
+
+        Returns the amount that goes back.
         """
         if d.order.undo_until is not None:
             return ZERO  # a cancellation can still be undone; what follows from it waits, and this with it
@@ -210,10 +246,17 @@ class Money(Documenting):
         live = any(line.live for line in d.facts.lines)
         unapplied = ZERO if live else d.facts.unapplied
         owed = sum((cost for _n, cost in units.values()), ZERO) + unapplied
-        amount = ZERO if keep else max(ZERO, min(owed, d.facts.refundable))
-        if units or unapplied:
+        amount = ZERO if keep else max(ZERO, min(owed - deduction - repriced, d.facts.refundable))
+        if units or unapplied or amount:
             self.give_back(
-                d, amount=amount, units=units, unapplied=unapplied, shipping_event=shipping_event, reason=reason
+                d,
+                amount=amount,
+                units=units,
+                unapplied=unapplied,
+                shipping_event=shipping_event,
+                reason=reason,
+                destination=destination,
+                repriced=repriced,
             )
         if d.facts.releasable:
             self.release_authorization(d)
@@ -235,7 +278,8 @@ class Money(Documenting):
         Called by a worker for every transaction that reached a final state; a repetition changes nothing.
         """
         transaction = Transaction.objects.select_related("payment", "refund").get(pk=transaction_id)
-        if not transaction.is_final:
+        by_hand = transaction.refund is not None and transaction.status == Transaction.Status.NEEDS_PERSON
+        if not transaction.is_final and not by_hand and transaction.origin == Origin.DESK:
             return
         with self.decide(transaction.payment.reference, "payment_changed") as d:
             d.only_if_changed = True
@@ -243,12 +287,19 @@ class Money(Documenting):
             succeeded = transaction.status == Transaction.Status.SUCCEEDED
             if transaction.kind == Transaction.Kind.AUTHORIZE:
                 self._authorization_ended(d, transaction, succeeded)
+            elif transaction.kind == Transaction.Kind.CAPTURE and transaction.origin == Origin.OUTSIDE:
+                self._captured_outside(d, transaction)
             elif transaction.kind == Transaction.Kind.CAPTURE:
                 self._capture_ended(d, transaction)
+            elif transaction.kind == Transaction.Kind.VOID and transaction.origin == Origin.OUTSIDE:
+                self.book_outside_void(d, transaction)
             elif transaction.kind == Transaction.Kind.REFUND:
-                if succeeded:
+                self.book_outside_refund(d, transaction)
+                if succeeded and transaction.origin != Origin.CHARGEBACK:
                     self._refund_arrived(d, transaction)
-                self.promise_refund_documents(d, transaction.refund)
+                self._requests_follow(d, transaction)
+                if transaction.origin != Origin.CHARGEBACK:  # nobody credits the customer for it
+                    self.promise_refund_documents(d, transaction.refund)
 
     def _authorization_ended(self, d: Decision, transaction: Transaction, succeeded: bool) -> None:
         code = "authorized" if succeeded else "declined"
@@ -292,6 +343,44 @@ class Money(Documenting):
         else:
             self.settle_excess(d, reason=words)
 
+    def _captured_outside(self, d: Decision, transaction: Transaction) -> None:
+        """Somebody captured at the gateway itself: as with money that arrived, units are paid once it covers them.
+
+        What was taken beyond all that is due goes back.
+        """
+        cause = f"captured:{transaction.pk}"
+        if PaymentEvent.objects.filter(cause=cause).exists():
+            return
+        words = str(_("Captured at the gateway itself"))
+        d.payment_event("received", transaction.amount, transactions=[transaction], cause=cause, note=words)
+        if not any(line.live for line in d.facts.lines):
+            self.settle_excess(d, reason=words)
+            return
+        if d.facts.capture_in_flight:
+            return
+        if d.facts.due and not d.facts.outstanding:
+            self.charge(d, rules.plan_payment(d.facts, None))
+        self.give_back_surplus(d)
+
+    def give_back_surplus(self, d: Decision) -> None:
+        """Give back what was captured at the gateway itself beyond all that is due, as soon as that is certain.
+
+        While a capture is under way, or a cancellation can still be undone, it may be needed: whatever ends that asks
+        again. What covers no unit of an order that has ended goes back with the rest (settle_excess).
+        """
+        facts = d.facts
+        over = min(facts.unapplied, facts.refundable)
+        if over <= 0 or facts.due or facts.capture_in_flight or d.order.undo_until is not None:
+            return
+        # Refunds that were closed as failed: a person has seen to that money.
+        closed = Refund.objects.filter(reference=d.number, status=Refund.Status.FAILED)
+        over = min(over, facts.unapplied - sum(closed.values_list("amount", flat=True), ZERO))
+        outside = Transaction.objects.filter(kind=Transaction.Kind.CAPTURE, origin=Origin.OUTSIDE)
+        if not outside.filter(payment__reference=d.number).exists():
+            return
+        if over > 0 and any(line.live for line in facts.lines):
+            self.give_back(d, amount=over, unapplied=over, reason=str(_("More was paid than was outstanding")))
+
     def _units_are_paid(self, d: Decision, asked: PaymentEvent, costs: dict[int, tuple[int, Decimal]]) -> None:
         amount = sum((cost for _units, cost in costs.values()), ZERO)
         d.payment_event("paid", amount, costs, transactions=list(asked.transactions.all()), cause=f"paid:{asked.pk}")
@@ -300,7 +389,41 @@ class Money(Documenting):
         if not d.facts.due and any(line.live for line in d.facts.lines):
             d.tell("order_paid", cause="paid")
         # Units may have been cancelled while the capture was under way.
-        self.settle_excess(d, reason=str(_("Cancelled while the payment was being taken")))
+        words = str(_("Cancelled while the payment was being taken"))
+        self.settle_excess(d, reason=words, destination=self._agreed_credit(d))
+        self.give_back_surplus(d)
+
+    def _agreed_credit(self, d: Decision) -> payments.Destination:
+        """What the latest cancellation was agreed to be given as, where its money comes only now.
+
+        With another one that was not, nobody can tell whose money it is: then it goes the way it came.
+        """
+        if not any(line.overpaid for line in d.facts.lines):
+            return payments.AS_PAID
+        rows = Cancellation.objects.filter(order=d.order, event__isnull=False, refund=True)
+        done = list(rows.exclude(status=Cancellation.Status.UNDONE).order_by("-pk"))
+        latest = done[0] if done and len({row.destination for row in done}) == 1 else None
+        agreed = latest is not None and latest.consent and payments.is_credit(latest.destination)
+        return self.still_offered(d.order, latest.goes_to) if latest is not None and agreed else payments.AS_PAID
+
+    def _requests_follow(self, d: Decision, transaction: Transaction) -> None:
+        """Customers' requests whose money this is: done with it, or waiting for a person as it does."""
+        if transaction.refund is None:
+            return
+        rows = CancellationRequest.objects.select_for_update(no_key=True, of=("self",)).filter(
+            line__payment_event_quantities__event__refund=transaction.refund,
+            cancellation_type=CancellationRequest.Type.REFUND,
+            status__in=CancellationRequest.AWAITING_MONEY,
+        )
+        requests = list(rows.order_by("pk"))
+        now = money_status(requests) if requests else {}
+        changed = [request for request in requests if request.status != now[request.pk]]
+        for request in changed:
+            request.status = now[request.pk]
+        if changed:
+            update(changed, ["status"])
+            d.details.setdefault("events", [])  # something has changed: it belongs in the journal
+            d.details["requests_answered"] = [request.pk for request in changed]
 
     def _refund_arrived(self, d: Decision, transaction: Transaction) -> None:
         refund = transaction.refund
@@ -312,6 +435,7 @@ class Money(Documenting):
                 "order_refunded",
                 cause=f"refund:{refund.pk}",
                 amount=rounded(refund.amount, refund.currency),
+                **({"refund_destination": sent_to(d.order, refund)} if refund.destination else {}),
             )
 
     def _reload_payments(self, d: Decision) -> None:

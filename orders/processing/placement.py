@@ -15,6 +15,7 @@ from inventory.models import Product
 from orders.models import CaptureMode, Order, OrderAddress, OrderDiscount, OrderLine, RecurringOrder
 from orders.processing.decision import Decision
 from orders.processing.money import PAYMENT_CHANGED, Money
+from orders.rules.repricing import deal_of
 from orders.signals import order_placed
 from payments import services as payments
 from payments.models import Payment
@@ -26,7 +27,7 @@ from shop.money import ZERO, rounded, split
 
 def frozen_numbers(order: Order, lines: Sequence[OrderLine]) -> dict[str, Any]:
     """The numbers that placement froze, as the journal keeps them: by its hashes, none of them can change unseen."""
-    currency = order.currency
+    currency, standard = order.currency, order.shipping_standard
     names = ("items_total", "discount_total", "shipping_total", "tax_total", "total")
     return {
         "number": order.number,
@@ -43,6 +44,8 @@ def frozen_numbers(order: Order, lines: Sequence[OrderLine]) -> dict[str, Any]:
             ]
             for line in lines
         },
+        # Orders from before this was known have nothing of it in their journals.
+        **({} if standard is None else {"standard_shipping": str(rounded(standard, currency))}),
     }
 
 
@@ -66,6 +69,7 @@ class Discount:
     name: str
     amount: Decimal
     code: str = ""
+    minimum: Decimal = ZERO  # from what value of goods on it was granted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,11 @@ class Placement:
     channel: str = "web"
     discounts: Sequence[Discount] = ()
     shipping_price: Decimal = ZERO
+    # Where shipping is free because of the goods' value: from what value on, and what it costs below.
+    shipping_free_from: Decimal | None = None
+    shipping_price_below: Decimal = ZERO
+    # What the least expensive standard delivery offered for it would have cost; None: not known.
+    shipping_standard: Decimal | None = None
     shipping_method: str = ""
     shipping_method_name: str = ""
     is_pickup: bool = False
@@ -200,6 +209,10 @@ class Placing(Money):
             raise Invalid(_("Discounts must be between nothing and the price of the goods."), field="discounts")
         if placement.shipping_price < 0:
             raise Invalid(_("Shipping cannot cost less than nothing."), field="shipping_price")
+        standard = placement.shipping_standard
+        if standard is not None and not ZERO <= standard <= placement.shipping_price:
+            words = _("The standard delivery cannot cost more than the one that was chosen.")
+            raise Invalid(words, field="shipping_standard")
 
     def _placed_before(self, placement: Placement) -> Order | None:
         """The order that this idempotency key made, if any."""
@@ -230,6 +243,7 @@ class Placing(Money):
             shipping_total=sums["shipping"],
             tax_total=sums["tax"],
             total=sums["total"],
+            shipping_standard=placement.shipping_standard,
             shipping_method=placement.shipping_method,
             shipping_method_name=placement.shipping_method_name,
             is_pickup=placement.is_pickup,
@@ -244,6 +258,11 @@ class Placing(Money):
             recurring=placement.recurring,
             occurrence=placement.occurrence,
             extra=dict(placement.extra),
+            deal=deal_of(
+                discounts=[(d.name, d.amount, d.minimum) for d in placement.discounts],
+                free_from=placement.shipping_free_from,
+                shipping=placement.shipping_price_below,
+            ),
         )
         order.save(force_insert=True)
         order.get_or_assign_number()
@@ -266,6 +285,7 @@ class Placing(Money):
                 product=item.product,
                 stock_record=records.get(item.product.pk),
                 tracks_stock=item.product.track_stock,
+                return_exemption=item.product.return_exemption,
                 sku=item.product.sku,
                 name=item.product.name,
                 attributes=item.product.attributes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from django.db.models import Count
 from django.db.models.functions import Lower
@@ -21,10 +21,18 @@ from orders.models import (
     CancelRule,
     Facts,
     Order,
+    PaymentEvent,
+    ReturnCarrier,
+    ReturnPolicy,
 )
 from orders.processing.base import HandlerBase
-from shop.errors import NotAllowed
+from orders.processing.decision import Decision
+from orders.processing.turns import take_turns
+from payments.models import Refund
+from shop.errors import NotAllowed, Refused
+from shop.models import User
 from shop.money import ZERO
+from shop.together import recall, remember
 
 # A cancellation counts towards what is unusual once it has happened, whether or not it was undone.
 HAPPENED = (Cancellation.Status.PENDING, Cancellation.Status.DONE, Cancellation.Status.UNDONE)
@@ -37,7 +45,7 @@ class ReasonNotYours(NotAllowed):
 
 class Policing(HandlerBase):
     _approval_policies: rules.Policies | None = None
-    _cancel_rules: list[CancelRule] | None = None
+    _rulebook: rules.Rulebook | None = None
     _by_staff: tuple[int, dict[str, Decimal]] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -45,11 +53,23 @@ class Policing(HandlerBase):
         self._in_store: dict[int, int] = {}
         self._of_customer: dict[int | str, set[int]] = {}
 
+    def knowing(self, book: rules.Rulebook) -> Self:
+        """The same handler, which need not read the shop's rules again."""
+        self._rulebook = book
+        return self
+
     def cancel_policy(self, order: Order) -> rules.Policy:
-        """This will tell what the shop's rules let a customer of this order cancel."""
-        if self._cancel_rules is None:
-            self._cancel_rules = cancel_rules()
-        return rules.Policy.of(order, self._cancel_rules)
+        """This will tell what the shop's rules let a customer of this order cancel and send back.
+
+        Asked by the verbs, and for what the storefront offers: it is to look at the order, not at who asks.
+        """
+        if self._rulebook is None:
+            self._rulebook = rulebook()
+        return rules.Policy.of(order, self._rulebook)
+
+    def reprices(self, order: Order) -> bool:
+        """Whether what stays of this order is priced anew; mostly no rule has to be read."""
+        return bool(order.deal) and self.cancel_policy(order).reprices
 
     def approval_policies(self) -> rules.Policies:
         """The active policies, the levels, and the asking person's groups: five queries, once."""
@@ -62,7 +82,9 @@ class Policing(HandlerBase):
             groups = frozenset(self.user.groups.values_list("pk", flat=True)) if self.user else frozenset()
             levels = list(ApprovalLevel.objects.all())
             superuser = bool(self.user and self.user.is_superuser)
-            self._approval_policies = rules.Policies(policies, levels, groups, superuser)
+            refunds = [policy for policy in policies if policy.what == ApprovalPolicy.What.REFUND]
+            policies = [policy for policy in policies if policy.what != ApprovalPolicy.What.REFUND]
+            self._approval_policies = rules.Policies(policies, levels, groups, superuser, refunds)
         return self._approval_policies
 
     def assess(
@@ -73,7 +95,7 @@ class Policing(HandlerBase):
         order = facts.order
         subject = rules.Subject(
             store_id=order.store_id,
-            stage=order.status,
+            stage=order.stage,
             reason=reason,
             value=plan.worth,
             currency=order.currency,
@@ -81,6 +103,71 @@ class Policing(HandlerBase):
             orders=orders,
         )
         return rules.assess(subject, policies, self.actor)
+
+    def assess_refund(self, facts: Facts, amount: Decimal) -> rules.PlannedApproval | None:
+        """This will tell whether somebody else has to agree to a refund without goods."""
+        policies, order = self.approval_policies(), facts.order
+        if not policies.refunds or not self.actor.is_staff:
+            return None
+        count, values = self._refunded_today() if policies.counts_refunds else (0, {})
+        subject = rules.Subject(
+            store_id=order.store_id,
+            stage=order.stage,
+            reason=None,
+            value=amount,
+            currency=order.currency,
+            before=rules.Cancelled(by_staff=count, value_by_staff=values.get(order.currency, ZERO)),
+        )
+        return rules.assess_refund(subject, policies, self.actor)
+
+    def why_not_refund_alone(self, d: Decision, amount: Decimal) -> Refused | None:
+        """Why somebody else has to agree to a refund first, or None.
+
+        Locks the person's own row where what they did today counts, so that two refunds at once are counted in turn.
+        """
+        if self.approval_policies().counts_refunds:
+            self._lock_person()
+        needed = self.assess_refund(d.facts, amount)
+        if needed is None:
+            return None
+        params = {"who": needed.name, "because": ", ".join(needed.because)}
+        return rules.ApprovalNeeded(params=params, remedy=_("Ask for it: the reason that you give is what they read."))
+
+    def _lock_person(self) -> None:
+        if self.user is not None:
+            User.objects.select_for_update(no_key=True).get(pk=self.user.pk)
+
+    def _refunded_today(self) -> tuple[int, dict[str, Decimal]]:
+        """What this person has refunded today, tied to no unit and agreed to by nobody; what failed is left out."""
+        midnight = timezone.localtime(self.as_of).replace(hour=0, minute=0, second=0, microsecond=0)
+        mine = PaymentEvent.objects.filter(user=self.user, created_at__gte=midnight, refund_request=None)
+        mine = mine.exclude(refund_kind="").exclude(refund__status=Refund.Status.FAILED)
+        return _counted(mine.values_list("currency", "amount"))
+
+    def count_in_turn(self, orders: Collection[Order]) -> None:
+        """Wait for whoever counts the same now, then count anew: of two at a limit, the second sees the first.
+
+        What is counted by a policy is locked until the transaction ends, after the orders and before anything else:
+        the person's day, the customer's month, the store's hour.
+        """
+        if self.actor.is_system or not self.approval_policies().counts:
+            return
+        keys = self.counted_by(orders)
+        if all(recall(("turn", key)) for key in keys):
+            return  # many at once: locked and counted for all of them ahead
+        take_turns(keys)
+        self._by_staff = None
+        self._in_store.clear()
+        self._of_customer.clear()
+        for key in keys:
+            remember(("turn", key), True)
+
+    def counted_by(self, orders: Collection[Order]) -> set[str]:
+        """What the policies count when this person cancels these orders, by name."""
+        limits = self.approval_policies().counted
+        keys = {f"staff:{self.user.pk}"} if self.user is not None and "staff" in limits else set()
+        keys |= {f"customer:{_customer_of(order)}" for order in orders if "customer" in limits}
+        return keys | {f"store:{order.store_id}" for order in orders if "store" in limits}
 
     def _cancelled_before(self, order: Order) -> rules.Cancelled:
         if order.store_id not in self._in_store or _customer_of(order) not in self._of_customer:
@@ -135,9 +222,10 @@ def _customer_of(order: Order) -> int | str:
     return order.customer_id or order.email.lower()
 
 
-def cancel_rules() -> list[CancelRule]:
-    """This will read the shop's cancel rules: few rows, for rules.Policy.of to choose from (1 query)."""
-    return list(CancelRule.objects.all())
+def rulebook() -> rules.Rulebook:
+    """This will hand over the shop's cancel rules, return policies and return carriers: few rows, read when needed."""
+    carriers = ReturnCarrier.objects.filter(is_active=True)
+    return rules.Rulebook(CancelRule.objects.all(), ReturnPolicy.objects.all(), carriers)
 
 
 def _counted(rows: Iterable[tuple[str, Decimal]]) -> tuple[int, dict[str, Decimal]]:

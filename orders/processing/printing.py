@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.staticfiles import finders
+from django.core.signing import BadSignature, Signer
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
-from orders.models import Document, DocumentFile
+from orders.models import Document, DocumentFile, Return
 from shop.errors import Refused
 
 STYLES = "desk/document.css"
@@ -43,6 +45,22 @@ def page_of(document: Document, *, for_screen: bool = True, back: str = "") -> s
         context["language"] = translation.get_language()
         context["issued_on"] = timezone.localdate(document.issued_at).isoformat()
         return render_to_string(f"documents/{document.kind}.html", context)
+
+
+LABEL_SALT = "orders.return_label"
+
+
+def label_path(parcel: Return) -> str:
+    """This will make the address of a return's label for its customer: it cannot be guessed from the code."""
+    return reverse("orders:return-label", args=[Signer(salt=LABEL_SALT).sign(parcel.code)])
+
+
+def code_of_label(signed: str) -> str:
+    """This will read the code out of a label's address; empty where it is forged."""
+    try:
+        return Signer(salt=LABEL_SALT).unsign(signed)
+    except BadSignature:
+        return ""
 
 
 def pdf_of(document: Document) -> bytes:

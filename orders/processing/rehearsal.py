@@ -12,7 +12,7 @@ from decimal import Decimal
 from django.utils import timezone
 
 from orders import rules
-from orders.models import ApprovalLevel, ApprovalPolicy, Cancellation
+from orders.models import ApprovalLevel, ApprovalPolicy, Cancellation, rules_of
 from orders.processing.policies import HAPPENED
 from shop.actors import STAFF, Actor
 from shop.models import User
@@ -77,7 +77,7 @@ def _people(ids: Iterable[int], policy: ApprovalPolicy) -> Mapping[int, rules.Po
 def _subject(row: Cancellation, before: rules.Cancelled) -> rules.Subject:
     return rules.Subject(
         store_id=row.order.store_id,
-        stage=row.stage,
+        stage=rules_of(row.stage),
         reason=row.reason,
         value=row.value,
         currency=row.currency,

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from inventory import services as inventory
 from orders import rules
-from orders.models import Cancellation, CancellationRequest, Facts, Order, ShippingEvent, Status
+from orders.models import (
+    Cancellation,
+    CancellationRequest,
+    Facts,
+    JournalEntry,
+    Order,
+    PaymentEvent,
+    ShippingEvent,
+    Status,
+)
 from orders.processing.cancelling import finish_key, pending_of
 from orders.processing.decision import Decision
 from orders.processing.requesting import open_request_lines
@@ -80,8 +90,8 @@ class Reinstating(Submitting):
         granted.update(status=status.OPEN, decided_at=None, decided_by=None, decision_note="")
 
     def _go_back(self, d: Decision, stage: str) -> None:
-        name = f"resume_{stage}"
-        if name not in {t.name for t in d.order.get_available_status_transitions()}:
+        name = d.way_back(stage)
+        if name is None:
             raise CannotUndo(params={"status": stage})
         d.go(name)
 
@@ -141,7 +151,7 @@ class Reinstating(Submitting):
             inventory.allocate(moves=moves, reference=d.number, actor_name=self.actor.name, as_of=d.as_of)
 
     def _reopen_money(self, d: Decision, event: ShippingEvent, chosen: Mapping[int, int]) -> None:
-        """Units whose money went back are to be charged again, at what was given back for them."""
+        """Units whose money went back are to be charged again, at what was given back for them (rules.reinstating)."""
         currency, units, back = d.order.currency, dict[int, tuple[int, Decimal]](), ZERO
         for line_id, count in chosen.items():
             line = d.line(line_id)
@@ -151,17 +161,63 @@ class Reinstating(Submitting):
             cost = line.price_of_next(again, after=line.paid - again, currency=currency)
             units[line_id] = again, cost
             back += line.price_of_next(again, after=line.refunded - again, currency=currency)
-        if not units:
+        given = given_back(d.order)
+        if not units and not given.deposit:
             return
-        # What was kept when they were cancelled pays for them now.
-        returned = any(line.returned for line in d.facts.lines)
-        kept = ZERO if returned else min(back, max(ZERO, d.order.adjustment_total))
+        counts = {line_id: count for line_id, (count, _cost) in units.items()}
+        now = rules.reopen(d.facts, given, counts, worth=back, reprices=self.reprices(d.order))
         # A unit's share of the line depends on its place: what differs by a cent stays in `unapplied`, and is due too.
-        d.payment_event("reopened", back, units, shipping_event=event, unapplied=-kept)
+        amount = back + max(ZERO, -now.kept)
+        d.payment_event("reopened", amount, units, shipping_event=event, unapplied=-now.kept)
         for line_id, (count, _cost) in units.items():
             for counter in ("charged", "paid", "refunded"):
                 d.bump(line_id, counter, -count)
-        if kept:
-            d.change(adjustment_total=d.order.adjustment_total - kept)
+        if now.kept:
+            d.change(adjustment_total=d.order.adjustment_total - now.kept)
+        if now.repriced:
+            d.change(repriced_total=d.order.repriced_total - now.repriced)
         if d.facts.due and not d.facts.outstanding:
             self.charge(d, rules.plan_payment(d.facts, None))
+
+
+def given_back(order: Order) -> rules.GivenBack:
+    """What was given back for an order's cancelled units, and not asked for again; read off its journal.
+
+    Goods that came back are not among them: those do not come into the order again.
+    """
+    events = PaymentEvent.objects.filter(order=order, event_type__code="refunded")
+    returned = set(events.filter(shipping_event__event_type__code="returned").values_list("pk", flat=True))
+    return rules.GivenBack.of(_steps(order, returned), currency=order.currency)
+
+
+def _steps(order: Order, returned: Collection[int]) -> Iterator[rules.MoneyStep]:
+    before = ZERO
+    for entry in JournalEntry.objects.filter(order=order).order_by("sequence"):
+        repriced = Decimal(entry.after.get("repriced_total", before)) - before
+        before += repriced
+        records = [record for record in entry.details.get("events", []) if record.get("payment") not in returned]
+        # What is tied to no unit, nor to money that covered none, was given on top.
+        refunds = [r for r in records if r.get("type") == "refunded" and not r.get("kind")]
+        again = [r for r in records if r.get("type") == "reopened"]
+        if again:
+            # What re-pricing no longer keeps stands beside what had been kept of the units themselves.
+            used = repriced - sum((Decimal(r["unapplied"]) for r in again), ZERO)
+            yield rules.MoneyStep(units=_units_of(again), again=True, used=used)
+        if refunds:
+            yield _step(refunds, repriced=ZERO if again else repriced)
+
+
+def _step(refunds: Sequence[Mapping[str, Any]], *, repriced: Decimal) -> rules.MoneyStep:
+    units = _units_of(refunds)
+    worth = sum((cost for _count, cost in units.values()), ZERO)
+    beside = sum((Decimal(r["unapplied"]) - Decimal(r["amount"]) for r in refunds), ZERO)
+    return rules.MoneyStep(units=units, kept=max(ZERO, worth + beside - repriced))
+
+
+def _units_of(records: Sequence[Mapping[str, Any]]) -> dict[int, tuple[int, Decimal]]:
+    units: dict[int, tuple[int, Decimal]] = {}
+    for record in records:
+        for line_id, (count, cost) in record["units"].items():
+            so_far, worth = units.get(int(line_id), (0, ZERO))
+            units[int(line_id)] = so_far + count, worth + Decimal(cost)
+    return units

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
+from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
 from inventory import services as inventory
@@ -12,7 +13,9 @@ from orders import rules
 from orders.models import CancellationReason, Disposition, Order, ShippingEvent, ShippingEventQuantity
 from orders.processing.decision import Decision
 from orders.processing.fulfilment import Fulfilment
+from orders.processing.letters import told_destination
 from orders.processing.money import Money
+from payments import services as payments
 from shop.errors import Refused
 from shop.money import ZERO, rounded
 from shop.together import update
@@ -36,14 +39,16 @@ class Returning(Fulfilment, Money):
         refund: bool = True,
         deduction: Decimal = ZERO,
         notify: bool = True,
+        destination: payments.Destination | str = "",
         cause: str | None = None,
         version: int | None = None,
     ) -> ShippingEvent:
         """This will record that shipped units came back, in which condition, and refund them.
 
-        lines      line id → (units, "sellable" | "quarantine" | "damaged")
-        deduction  what is kept of their value, in the order's currency
-        cause      a second call with the same cause returns the first one's event
+        lines        line id → (units, "sellable" | "quarantine" | "damaged")
+        deduction    what is kept of their value, in the order's currency
+        destination  where the money goes, if not the way it came: see `going_to`
+        cause        a second call with the same cause returns the first one's event
         Locks the order, then its payments. Raises Refused (never shipped, more than shipped, …).
         """
         with self.decide(number, "take_back", version=version, note=note) as d:
@@ -53,8 +58,9 @@ class Returning(Fulfilment, Money):
             d.reason = row.code if row else ""
             d.require(rules.take_back(d.facts, self.actor))
             d.require(None if refund else self._why_not_keep(d))
-            plan = rules.plan_return(d.facts, lines, deduction=deduction, notify=notify)
-            choices = {"plan": plan, "refund": refund}
+            to = self.going_to(d.order, destination) if refund else payments.AS_PAID
+            plan = rules.plan_return(d.facts, lines, deduction=deduction, notify=notify, destination=to.gateway)
+            choices = {"plan": plan, "refund": refund, "destination": to}
             return self.record_shipping(d, "returned", plan.units, reason=row, note=note, cause=cause, choices=choices)
 
     def execute_return(
@@ -66,8 +72,10 @@ class Returning(Fulfilment, Money):
         note: str,
         refund: bool,
         cause: str | None,
+        money: bool = True,
+        destination: payments.Destination = payments.AS_PAID,
     ) -> ShippingEvent:
-        """Write exactly what the plan says."""
+        """Write exactly what the plan says. money=False: the caller sends it back itself, and tells the customer."""
         event = d.shipping_event(
             "returned",
             plan.units,
@@ -78,11 +86,16 @@ class Returning(Fulfilment, Money):
             cause=cause,
         )
         self._promise_stock(d, event, restocked=any(line.restock for line in plan.lines))
+        if not money:
+            return event
         units = {line.line_id: (line.refund_units, line.value) for line in plan.lines if line.refund_units}
-        if units:
-            self.give_back(d, amount=plan.refund if refund else ZERO, units=units, shipping_event=event)
+        amount, repriced = (plan.refund, plan.repriced) if refund else (ZERO, ZERO)
+        if units or amount:
+            self.give_back(
+                d, amount=amount, units=units, shipping_event=event, destination=destination, repriced=repriced
+            )
         for message in plan.messages:
-            d.tell(message, cause=f"event:{event.pk}", units=plan.units, **refund_words(d, plan, refund))
+            d.tell(message, cause=f"event:{event.pk}", units=plan.units, **refund_words(d, plan, refund, destination))
         self._answer_requests(d, event, plan.units)
         return event
 
@@ -176,8 +189,19 @@ def move_of(event: ShippingEvent, q: ShippingEventQuantity, what: str = "") -> i
     return inventory.Move(q.line.stock_record_id or 0, q.restock, key, reference=event.order.number or "")
 
 
-def refund_words(d: Decision, plan: rules.Plan, refund: bool) -> dict[str, str]:
-    """What a message says of the money that goes back; nothing where none does."""
+def refund_words(
+    d: Decision,
+    plan: rules.Plan,
+    refund: bool,
+    to: payments.Destination = payments.AS_PAID,
+) -> dict[str, str]:
+    """What a message says of the money that goes back, and of what is kept of it; nothing where none does."""
+    told = {"deduction": str(rounded(plan.deduction, plan.currency))} if refund and plan.deduction else {}
+    if told and plan.dearer:
+        with translation.override(d.order.language):
+            told["not_refunded"] = rules.dearer_words(d.order, plan.dearer)
     if not refund or not plan.refund:
-        return {}
-    return {"amount": str(rounded(plan.refund, plan.currency)), "refund_destination": d.order.payment_method_name}
+        return told
+    with translation.override(d.order.language):
+        where = told_destination(d.order, plan, to)
+    return {**told, "amount": str(rounded(plan.refund, plan.currency)), "refund_destination": where}

@@ -11,6 +11,7 @@ from orders.models import Cancellation, CancellationReason, CancellationRequest,
 from orders.processing.approving import Approving
 from orders.processing.base import CauseReused
 from orders.processing.cancelling import Contact, choices_of
+from payments import services as payments
 from shop import jobs, maintenance
 from shop.actors import Actor
 
@@ -30,6 +31,7 @@ class Submitting(Approving):
         notify: bool = True,
         ends_series: bool = False,
         contact: Contact = Contact(),  # noqa: B008 - frozen
+        destination: payments.Destination | str = "",
         plan: rules.Plan | None = None,
         cause: str | None = None,
         version: int | None = None,
@@ -54,6 +56,7 @@ class Submitting(Approving):
             "notify": notify,
             "ends_series": ends_series,
             "contact": contact,
+            "destination": destination,
         }
         if maintenance.current() is not None:
             return self._queue(number=number, plan=plan, cause=cause, version=version, note_to=justification, **choices)
@@ -62,7 +65,7 @@ class Submitting(Approving):
         except rules.ApprovalNeeded:
             if not justification.strip():
                 raise
-            return self._ask(
+            return self._ask_approval(
                 number=number, plan=plan, cause=cause, version=version, justification=justification, **choices
             )
         return Cancellation.objects.select_related("event").get(event=event)

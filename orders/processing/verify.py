@@ -7,7 +7,7 @@ entry, counters with the events that moved them, money with the gateways' transa
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -22,6 +22,7 @@ from orders.models import (
     Document,
     DocumentKind,
     DocumentSeries,
+    ExternalCall,
     Facts,
     Hold,
     JournalEntry,
@@ -31,17 +32,19 @@ from orders.models import (
     OrderStatusChange,
     PaymentEvent,
     PaymentEventQuantity,
+    RefundRequest,
     ShippingEvent,
     ShippingEventQuantity,
     Status,
     as_json,
 )
 from orders.processing.decision import payment_record, shipping_record
+from orders.processing.money import PAYMENT_CHANGED
 from orders.processing.placement import frozen_numbers
 from orders.processing.returning import RETURN_STOCK
 from orders.rules import Plan
 from payments import services as payments
-from payments.models import Payment
+from payments.models import Origin, Payment, Transaction
 from shop.models import Job
 from shop.money import ZERO, first_units, rounded
 
@@ -147,6 +150,10 @@ class _Chunk:
         self.payments: dict[int, list[Payment]] = defaultdict(list)
         for payment in Payment.objects.filter(reference__in=numbers).order_by("pk"):
             self.payments[numbers[payment.reference]].append(payment)
+        self.untold = _untold(numbers)
+        told_later = Job.objects.filter(kind=PAYMENT_CHANGED, reference__in=numbers).exclude(state=Job.State.DONE)
+        self.awaited = set(told_later.values_list("reference", flat=True))
+        self.unbooked = _unbooked(numbers)
         self.holds: dict[int, list[Hold]] = _grouped(Hold.objects.filter(order__in=ids, released_at=None), "order_id")
         shipping = ShippingEventQuantity.objects.filter(line__order__in=ids)
         self.shipped = _by_line_and_code(shipping)
@@ -162,11 +169,18 @@ class _Chunk:
         self.documents: dict[int, list[Document]] = _grouped(papers, "order_id")
         rows = Cancellation.objects.filter(order__in=ids).order_by("pk")
         self.cancellations: dict[int, list[Cancellation]] = _grouped(rows, "order_id")
+        asked = RefundRequest.objects.filter(order__in=ids).order_by("pk")
+        self.refund_requests: dict[int, list[RefundRequest]] = _grouped(asked, "order_id")
         undoable = {Cancellation.Status.PENDING, Cancellation.Status.UNDONE}
         # Their stock waits until they can no longer be undone, or stays where it is because they were.
         self.without_effect = {
             row.event_id for rows in self.cancellations.values() for row in rows if row.status in undoable
         }
+
+        calls = ExternalCall.objects.filter(order__in=ids, status__in=ExternalCall.HOLDING)
+        self.withheld: Counter[int] = Counter()
+        for call in calls.filter(kind=ExternalCall.Kind.CANCEL, origin=ExternalCall.Origin.CUSTOMER):
+            self.withheld.update(call.lines)
 
     def verify(self) -> dict[int, list[str]]:
         """The faults found, by order."""
@@ -182,6 +196,7 @@ class _Chunk:
                 self._journalled(order),
                 self._documented(order),
                 self._cancelled(order),
+                self._agreed(order),
                 self._status(order),
             )
             for words in itertools.chain(*checks):
@@ -229,6 +244,8 @@ class _Chunk:
             )
             if not bounds:
                 yield f"line {line.position}: more units than were ordered."
+            if line.withheld != self.withheld[line.pk]:
+                yield f"line {line.position}: {line.withheld} units withheld, but {self.withheld[line.pk]} asked for."
 
     def _money(self, order: Order, lines: list[OrderLine]) -> Iterator[str]:
         """Payment events against units and gateway transactions; nothing may be here that nobody can explain."""
@@ -241,6 +258,10 @@ class _Chunk:
             sums[code] += event.amount
             if event.refund is not None and event.refund.amount != event.amount:
                 yield f"payment event {event.pk} says {event.amount}, but its refund {event.refund.amount}."
+            if event.refund is not None and event.refund.destination != event.destination:
+                yield f"payment event {event.pk} does not say where its refund goes."
+            if event.refund is not None and event.refund.owner_id not in {None, order.customer_id}:
+                yield f"payment event {event.pk} gives credit to somebody who is not its customer."
             if code == "paid" and costs != event.amount:
                 yield f"payment event {event.pk} says {event.amount}, but its units cost {costs}."
             if code == "reopened":
@@ -251,11 +272,19 @@ class _Chunk:
             yield f"{sums['paid']} was paid for units that cost {worth}."
         reserved = sum((p.refund_reserved for p in order.facts.payments), ZERO)
         decided = sum((e.refund.amount for e in events if e.refund is not None and e.refund.status != "failed"), ZERO)
+        reserved -= self.untold.get(order.pk, ZERO)
         if decided < reserved:
             yield f"{reserved} is refunded or about to be, but only {decided} was decided."
         # What units cost again and what went back for them differ by cents, which are paid with them.
-        if order.facts.unapplied < rounding:
+        if order.facts.unapplied + self.untold.get(order.pk, ZERO) < rounding:
             yield f"{-order.facts.unapplied} more was given back than was there for it."
+        if order.number not in self.awaited:
+            yield from self._moved_unseen(order)
+
+    def _moved_unseen(self, order: Order) -> Iterator[str]:
+        """Money that moved at the gateway itself, and that no event of the order knows. No worker is about to."""
+        for row in self.unbooked.get(order.number or "", []):
+            yield f"{row.kind} {row.pk} of {row.amount} was made at the gateway itself, and no event knows it."
 
     def _chain(self, order: Order) -> Iterator[str]:
         """The journal: no gap, no changed entry, and the order's version is its last."""
@@ -292,6 +321,9 @@ class _Chunk:
             yield f"payment event {pk} is not in the journal."
         if adjusted != order.adjustment_total:
             yield f"adjustment_total is {order.adjustment_total}, but its refunds make {adjusted}."
+        repriced = [entry.after["repriced_total"] for entry in entries if "repriced_total" in entry.after]
+        if order.repriced_total != Decimal(repriced[-1] if repriced else 0):
+            yield f"repriced_total is {order.repriced_total}, which is not what the journal says."
         shipments = {event.pk: event for event in self.shipments.get(order.pk, [])}
         for record in (record for record in records if "shipping" in record):
             shipment = shipments.pop(record["shipping"], None)
@@ -354,6 +386,28 @@ class _Chunk:
         for uuid in entries:
             yield f"cancellation {uuid} is gone."
 
+    def _agreed(self, order: Order) -> Iterator[str]:
+        """Refunds that somebody had to agree to: as the journal last told of them, done as they were asked for."""
+        told = {
+            record["id"]: record
+            for entry in self.journal.get(order.pk, [])
+            if (record := entry.details.get("refund_request"))
+        }
+        events = {event.pk: event for event in self.money.get(order.pk, [])}
+        for row in self.refund_requests.get(order.pk, []):
+            record = told.pop(str(row.uuid), None)
+            if record != row.as_record():
+                yield f"refund request {row.pk} is not what the journal says it is."
+            event = events.get(row.event_id or 0)
+            if event is not None and (event.amount, event.refund_kind, event.destination) != (
+                row.amount,
+                row.kind,
+                row.destination,
+            ):
+                yield f"refund request {row.pk} was not done as it was asked for."
+        for uuid in told:
+            yield f"refund request {uuid} is gone."
+
     def _status(self, order: Order) -> Iterator[str]:
         """Each status change starts where the one before ended, and the last one ends at the order's status."""
         status: str = Status.CREATED
@@ -388,6 +442,36 @@ class _Chunk:
                 yield order, f"Order {numbers[order]}: event {event} gives back {restock}, {booked[key]} were booked."
             elif restock and key not in booked and event not in promised:
                 yield order, f"Order {numbers[order]}: event {event} gives back {restock}, but no movement or job does."
+
+
+def _untold(numbers: dict[str | None, int]) -> dict[int, Decimal]:
+    """Order id → what went back without this desk and its order has not been told of yet: a job is about to."""
+    found = Transaction.objects.filter(payment__reference__in=numbers, kind="refund").exclude(origin=Origin.DESK)
+    found = found.exclude(status="failed").exclude(
+        refund__in=PaymentEvent.objects.exclude(refund=None).values("refund")
+    )
+    rows = {
+        pk: (reference, amount) for pk, reference, amount in found.values_list("pk", "payment__reference", "amount")
+    }
+    untold: dict[int, Decimal] = defaultdict(lambda: ZERO)
+    if rows:
+        references = {reference for reference, _amount in rows.values()}
+        waiting = Job.objects.filter(kind=PAYMENT_CHANGED, reference__in=references).exclude(state=Job.State.DONE)
+        for pk in {args.get("transaction") for args in waiting.values_list("args", flat=True)} & rows.keys():
+            reference, amount = rows[pk]
+            untold[numbers[reference]] += amount
+    return untold
+
+
+def _unbooked(numbers: dict[str | None, int]) -> dict[str, list[Transaction]]:
+    """Reference → what was captured or let go at the gateway itself and is in no event of its order."""
+    kinds = [Transaction.Kind.CAPTURE, Transaction.Kind.VOID]
+    rows = Transaction.objects.filter(payment__reference__in=numbers, kind__in=kinds, origin=Origin.OUTSIDE)
+    known = PaymentEvent.transactions.through.objects.values("transaction")
+    found: dict[str, list[Transaction]] = defaultdict(list)
+    for row in rows.exclude(pk__in=known).select_related("payment").order_by("pk"):
+        found[row.payment.reference].append(row)
+    return found
 
 
 def _cancelled_by(plan: dict[str, Any]) -> tuple[int, str, bool, Decimal]:

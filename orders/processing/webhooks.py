@@ -129,5 +129,5 @@ def customer_of(order: Order) -> dict[str, Any]:
         "name": order.customer_name,
         "email": order.email,
         "phone": order.phone,
-        "shipping_address": order.shipping_address.as_lines() if order.shipping_address else [],
+        "shipping_address": order.shipping_address.as_lines(named=False) if order.shipping_address else [],
     }

@@ -14,6 +14,7 @@ from orders.rules import guards
 from orders.rules.customers import Policy, verdict
 from orders.rules.documents import issue_invoice
 from orders.rules.recurring import repeat
+from orders.rules.steps import own_steps
 from shop.actors import Actor
 from shop.errors import Refused, Words
 
@@ -96,6 +97,7 @@ def staff_actions(facts: Facts, actor: Actor, *, as_of: datetime, needs_approval
         rooms = _rooms(facts, units) if units is not None and no is None else {}
         approval = name == "cancel" and no is None and needs_approval()
         found.append(Possible(name, label, no, units=rooms, approval=approval))
+    found += [Possible(step.action, step.label, step.refusal(facts, actor)) for step in own_steps()]
     no = guards.undo(facts, actor, as_of=as_of)
     until = facts.order.undo_until if no is None else None
     found.append(Possible("undo", _("Undo the cancellation"), no, until=until))

@@ -34,6 +34,16 @@ class NotAnApprover(NotAllowed):
     message = _("This is for %(who)s to decide.")
 
 
+class StricterByNow(NotAllowed):
+    """Kept with what it would need now, so that those who may decide it can be asked."""
+
+    code = "approval_stricter_by_now"
+    message = _(
+        "The rules have become stricter since this was asked for: %(who)s has to agree now, because of %(because)s."
+    )
+    needed: PlannedApproval | None = None
+
+
 class ApprovalDecided(Refused):
     code = "approval_decided"
     message = _("This has been decided already.")
@@ -66,6 +76,7 @@ class Subject:
 class Policies:
     """The policies and levels there are, and the asking person's own groups. The groups of policies are loaded.
 
+    policies   those about cancellations; `refunds`: those about refunds without goods
     own_level  the highest level whose approvers the person belongs to; 0: none
     """
 
@@ -73,6 +84,7 @@ class Policies:
     levels: Sequence[ApprovalLevel] = ()
     groups: frozenset[int] = field(default_factory=frozenset)
     is_superuser: bool = False
+    refunds: Sequence[ApprovalPolicy] = ()
 
     @property
     def own_level(self) -> int:
@@ -96,6 +108,24 @@ class Policies:
     def counts(self) -> bool:
         """Whether any policy wants to know how much has been cancelled already."""
         return any(policy.is_about_unusual for policy in self.policies)
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """By what the policies count cancellations: "staff", "customer", "store"."""
+        found = set()
+        for policy in self.policies:
+            if policy.staff_per_day is not None or policy.staff_value_per_day is not None:
+                found.add("staff")
+            if policy.customer_per_month is not None:
+                found.add("customer")
+            if policy.store_per_hour is not None:
+                found.add("store")
+        return frozenset(found)
+
+    @property
+    def counts_refunds(self) -> bool:
+        """Whether any policy wants to know how much has been refunded today."""
+        return any(policy.is_about_unusual for policy in self.refunds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +167,23 @@ def assess_many(subjects: Sequence[Subject], policies: Policies, actor: Actor) -
     level = policies.level(needed)
     name = level.name if level else _now("an administrator")
     return Verdict(PlannedApproval(level.level if level else needed, name, tuple(name for _l, name in asked)), unusual)
+
+
+def assess_refund(subject: Subject, policies: Policies, actor: Actor) -> PlannedApproval | None:
+    """This will decide who has to agree to a refund without goods: the highest level of all policies that fit.
+
+    Above a limit there are always two: members of a higher level need nobody, members of that level need a colleague,
+    also at the highest. The system needs nobody.
+    """
+    if not actor.is_staff:
+        return None
+    asked = [(policy.level.level, policy.name) for policy in policies.refunds if fits(policy, [subject], policies)]
+    needed = max((level for level, _name in asked), default=0)
+    if not asked or policies.own_level > needed:
+        return None
+    level = policies.level(needed)
+    name = level.name if level else _now("an administrator")
+    return PlannedApproval(level.level if level else needed, name, tuple(name for _level, name in asked))
 
 
 def would_ask(policy: ApprovalPolicy, subject: Subject, policies: Policies) -> bool:
@@ -203,6 +250,15 @@ def _counts_fit(policy: ApprovalPolicy, subject: Subject) -> bool:
         if limit is not None and count < limit:
             return False
     return True
+
+
+def stricter_by_now(needed: PlannedApproval) -> StricterByNow:
+    """The refusal for an approver of too low a level, who could have decided it when it was asked for."""
+    no = StricterByNow(
+        params={"who": needed.name, "because": ", ".join(needed.because)}, remedy=_("They are asked instead of you.")
+    )
+    no.needed = needed
+    return no
 
 
 def decide_approval(

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from orders.models import Facts, OrderLine, Status
+from orders.models import Facts, OrderLine, Return, Status
 from orders.rules.customers import has_invoice
 from orders.rules.guards import WrongStatus, first, permitted
 from shop.actors import Actor
@@ -172,6 +172,34 @@ def delivery_note_content(facts: Facts, units: Mapping[int, int], *, carrier: st
         "tracking_number": tracking_number,
         "method": facts.order.shipping_method_name,
         "to_come": sum(line.open for line in facts.lines),
+    }
+
+
+def picking_slip_content(facts: Facts) -> Content:
+    """This will put together a picking slip: the units to be picked by where they lie, and how they travel."""
+    order = facts.order
+    places = {line.pk: line.stock_record.location.name if line.stock_record else "" for line in facts.lines}
+    picked = [{**_article(line, line.open), "location": places[line.pk]} for line in facts.lines if line.open]
+    return {
+        "lines": sorted(picked, key=lambda row: (row["location"], row["sku"])),
+        "units": sum(row["units"] for row in picked),
+        "method": order.shipping_method_name,
+        "note": str(order.extra.get("annotation", "")) if isinstance(order.extra, Mapping) else "",
+    }
+
+
+def return_label_content(facts: Facts, units: Mapping[int, int], parcel: Return) -> Content:
+    """This will put together a return's label sheet: the code, where the parcel goes, how, and what belongs in it."""
+    sender = parcel.pickup_address or facts.order.shipping_address or facts.order.billing_address
+    carrier = parcel.carrier
+    return {
+        "lines": _goods(facts, units),
+        "code": parcel.code,
+        "sender": sender.as_lines() if sender else [facts.order.customer_name],
+        "carrier": carrier.name if carrier else "",
+        "instructions": carrier.instructions if carrier else "",
+        "pickup_date": parcel.pickup_date.isoformat() if parcel.pickup_date else "",
+        "pickup_hours": parcel.pickup_hours if parcel.pickup_date else "",
     }
 
 

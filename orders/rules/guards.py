@@ -8,7 +8,7 @@ from datetime import datetime
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from orders.models import Facts, OrderLine, Status
+from orders.models import Facts, Hold, OrderLine, Status
 from shop.actors import Actor
 from shop.errors import Invalid, NotAllowed, Refused, Words
 from shop.money import shown
@@ -23,6 +23,11 @@ Lines = Mapping[int, int]
 class OrderOnHold(Refused):
     code = "order_on_hold"
     message = _("The order is on hold (%(kinds)s).")
+
+
+class MoneyDisputed(Refused):
+    code = "money_disputed"
+    message = _("The customer's bank asks this money back: refunded as well, it would be gone twice.")
 
 
 class WrongStatus(Refused):
@@ -68,6 +73,7 @@ class BadLines(Invalid):
 class CancelRefused(Refused):
     """The storefront contract's refusals, with its exact words."""
 
+    code = "cancel_refused"
     http_status = 400
 
 
@@ -90,6 +96,11 @@ class TooLateToUndo(Refused):
 class UndoOpen(Refused):
     code = "undo_open"
     message = _("A cancellation of this order can still be undone.")
+
+
+class CancellationUnderWay(Refused):
+    code = "cancellation_under_way"
+    message = _("The order management system has been asked to cancel what is left; its answer is awaited.")
 
 
 class AddressFixed(Refused):
@@ -120,7 +131,7 @@ def permitted(facts: Facts, actor: Actor, permission: str) -> Refused | None:
 
 
 def in_status(facts: Facts, *statuses: str) -> Refused | None:
-    if facts.order.status in statuses:
+    if facts.order.stage in statuses:
         return None
     return WrongStatus(params={"status": facts.order.status_label})
 
@@ -203,7 +214,7 @@ def _money_is_there(facts: Facts) -> Refused | None:
 
 
 def ship(facts: Facts, actor: Actor) -> Refused | None:
-    nothing = None if any(line.open for line in facts.lines) else NothingToDo(_("Everything has been shipped."))
+    nothing = None if any(line.open for line in facts.lines) else _nothing_to_ship(facts)
     return first(
         permitted(facts, actor, "orders.ship_order"),
         in_status(facts, *SHIPPABLE),
@@ -211,6 +222,10 @@ def ship(facts: Facts, actor: Actor) -> Refused | None:
         not_held(facts),
         _money_is_there(facts),
     )
+
+
+def _nothing_to_ship(facts: Facts) -> Refused:
+    return CancellationUnderWay() if facts.is_withheld else NothingToDo(_("Everything has been shipped."))
 
 
 def shippable_units(facts: Facts) -> Callable[[OrderLine], int]:
@@ -256,7 +271,8 @@ def record_payment(facts: Facts, actor: Actor, *, surplus: bool = False) -> Refu
     under_way = CaptureUnderWay(remedy=_("Wait until it has ended.")) if facts.capture_in_flight else None
     if surplus:
         return first(permitted(facts, actor, "orders.charge_order"), under_way)
-    by_hand = any(p.gateway == "manual" for p in facts.payments)
+    # What was let go online can only be paid in another way.
+    by_hand = any(p.gateway == "manual" for p in facts.payments) or (facts.voided and not facts.open_to_capture)
     return first(
         permitted(facts, actor, "orders.charge_order"),
         in_status(facts, *BEFORE_SHIPPING, Status.SHIPPED, Status.DELIVERED),
@@ -276,6 +292,8 @@ def cancel(facts: Facts, actor: Actor) -> Refused | None:
     if order.status == Status.CANCELLED:
         return WrongStatus(_("The order is already cancelled."))
     if not any(line.open for line in facts.lines):
+        if facts.is_withheld:
+            return CancellationUnderWay()
         return NothingToDo(
             _("Everything has been shipped; what has shipped cannot be cancelled."),
             remedy=_("Use “Take back” when it returns."),
@@ -296,7 +314,7 @@ def undo(facts: Facts, actor: Actor, *, as_of: datetime) -> Refused | None:
         late = NothingToDo(_("There is no cancellation to undo."), remedy=_("Use “Reinstate”."))
     elif as_of >= until:
         late = TooLateToUndo(deadline=until, remedy=_("Use “Reinstate”."))
-    elif facts.order.status not in {*BEFORE_SHIPPING, Status.CANCELLED}:
+    elif facts.order.stage not in {*BEFORE_SHIPPING, Status.CANCELLED}:
         late = WrongStatus(params={"status": facts.order.status_label})
     return first(permitted(facts, actor, "orders.undo_cancellation"), late)
 
@@ -331,11 +349,18 @@ def take_back(facts: Facts, actor: Actor) -> Refused | None:
 
 def refund(facts: Facts, actor: Actor) -> Refused | None:
     nothing = None if facts.refundable > 0 else NothingToDo(_("No money is left to refund."))
-    return first(permitted(facts, actor, "orders.refund_order"), nothing)
+    return first(permitted(facts, actor, "orders.refund_order"), nothing, not_disputed(facts))
+
+
+def not_disputed(facts: Facts) -> Refused | None:
+    """Money that a bank asks back goes nowhere else meanwhile; the gateway that took it refuses it by itself."""
+    if not any(hold.kind == Hold.Kind.DISPUTE for hold in facts.holds):
+        return None
+    return MoneyDisputed(remedy=_("Wait for the end of the dispute, or release its hold."))
 
 
 def place_hold(facts: Facts, actor: Actor) -> Refused | None:
-    ended = None if facts.order.status not in ENDED else WrongStatus(params={"status": facts.order.status_label})
+    ended = None if facts.order.stage not in ENDED else WrongStatus(params={"status": facts.order.status_label})
     return first(permitted(facts, actor, "orders.hold_order"), ended)
 
 
@@ -348,7 +373,7 @@ def release_hold(facts: Facts, actor: Actor) -> Refused | None:
 
 def change_address(facts: Facts, actor: Actor) -> Refused | None:
     """Nobody changes the address of something that has left, or of an order that has ended."""
-    gone = any(line.shipped for line in facts.lines) or facts.order.status not in BEFORE_SHIPPING
+    gone = any(line.shipped for line in facts.lines) or facts.order.stage not in BEFORE_SHIPPING
     may = None if actor.is_customer else permitted(facts, actor, "orders.readdress_order")
     return first(may, AddressFixed() if gone else None)
 

@@ -13,10 +13,12 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from orders.models import Disposition, Facts, OrderLine, as_json
+from orders.rules.delivery import dearer_delivery
 from orders.rules.guards import BadLines, InvalidPaymentEvent, Lines, PlanChanged, chosen_lines
-from payments.gateways import get_gateway
+from orders.rules.repricing import NOT_REPRICED, Repriced, no_longer_kept, reprice
+from payments.gateways import get_gateway, is_credit
 from payments.rules import plan_capture, plan_refund
-from shop.money import ZERO, shown
+from shop.money import ZERO, first_units, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ class Plan:
 
     worth       what all the units cost, paid for or not: what approval policies and figures look at
     value       what the units whose money is owed back are worth
-    deduction   what of it is kept (a fee) or had been given back before
+    deduction   what of it is kept (a fee, a dearer delivery) or had been given back before
+    dearer      what of the deduction is for a dearer delivery (rules.delivery)
+    repriced    what of it is kept because the goods that stay no longer earn it (below zero: given back again), and why
     refund      what is sent back, and to which payments
     void        how much of an authorization is released
     ends_order  no unit is left: the order is cancelled as a whole
@@ -77,6 +81,9 @@ class Plan:
     worth: Decimal = ZERO
     value: Decimal = ZERO
     deduction: Decimal = ZERO
+    dearer: Decimal = field(default=ZERO, compare=False)
+    repriced: Decimal = ZERO
+    repriced_because: tuple[str, ...] = field(default=(), compare=False)
     refund: Decimal = ZERO
     refunds: tuple[PlannedMoney, ...] = ()
     captures: tuple[PlannedMoney, ...] = ()
@@ -89,7 +96,13 @@ class Plan:
     approval: PlannedApproval | None = field(default=None, compare=False)
     undo_minutes: int = field(default=0, compare=False)
 
-    NO_EFFECTS: ClassVar[tuple[str, ...]] = ("version", "approval", "undo_minutes")
+    NO_EFFECTS: ClassVar[tuple[str, ...]] = (
+        "version",
+        "approval",
+        "undo_minutes",
+        "repriced_because",
+        "dearer",
+    )
 
     @property
     def effects(self) -> dict[str, Any]:
@@ -121,11 +134,18 @@ def plan_cancellation(
     refund: bool = True,
     notify: bool = True,
     series: str = "",
+    destination: str = "",
+    reprices: bool = False,
+    waiting: Decimal = ZERO,
+    keeps_dearer: bool = False,
 ) -> Plan:
     """What cancelling these units (None: all that have not shipped) will do.
 
     Money goes back for units that are paid for and would no longer be the customer's; where some of a line's units
-    are not paid yet, those are the ones cancelled first. refund=False: it is kept on purpose.
+    are not paid yet, those are the ones cancelled first. refund=False: it is kept on purpose. destination: the gateway
+    that gives it, instead of the way it came. reprices: what stays is priced anew (rules.repricing); waiting: what a
+    cancellation that can still be undone keeps for that. keeps_dearer: what a dearer delivery cost more is not given
+    back (rules.delivery).
     """
     chosen = chosen_lines(facts, lines, lambda line: line.open, verb=_("cancel"))
     # Not back to be sold, but not lost either: set aside, until somebody has inspected them.
@@ -144,22 +164,34 @@ def plan_cancellation(
     ]
     ends = all(line.cancelled + chosen.get(line.pk, 0) == line.quantity for line in facts.lines)
     still_live = any(line.live - chosen.get(line.pk, 0) for line in facts.lines)
+    value = sum((one.value for one in planned), ZERO)
+    kept = _dearer(facts, planned, completes=True) if keeps_dearer else ZERO
     return _with_money(
         facts,
         planned,
         everything=not still_live,
         counter="cancelled",
+        deduction=kept,
+        dearer=kept,
         ends_order=ends,
         refunds=refund,
         messages=(("order_cancelled" if ends else "order_partly_cancelled"),) if notify and facts.order.email else (),
         series=series,
+        destination=destination,
+        repriced=reprice(facts, chosen, value=value - kept, waiting=waiting) if reprices else NOT_REPRICED,
     )
 
 
 def plan_return(
-    facts: Facts, lines: Mapping[int, tuple[int, str]], *, deduction: Decimal = ZERO, notify: bool = True
+    facts: Facts,
+    lines: Mapping[int, tuple[int, str]],
+    *,
+    deduction: Decimal = ZERO,
+    dearer: Decimal = ZERO,
+    notify: bool = True,
+    destination: str = "",
 ) -> Plan:
-    """What taking back shipped units will do. lines: line id → (units, Disposition value)."""
+    """What taking back shipped units will do. lines: line id → (units, Disposition value). dearer: of the deduction."""
     chosen = chosen_lines(
         facts,
         {line_id: units for line_id, (units, _d) in lines.items()},
@@ -188,7 +220,10 @@ def plan_return(
         everything=False,
         counter="returned",
         deduction=deduction,
+        dearer=dearer,
         messages=("units_returned",) if notify else (),
+        destination=destination,
+        repriced=Repriced(-no_longer_kept(facts, chosen)),
     )
 
 
@@ -197,13 +232,29 @@ def _planned(
 ) -> PlannedUnits:
     """completes: a cancellation that could still be undone is completed first."""
     # What waits for that goes back with it, and not with this.
-    waiting = line.overpaid if facts.order.undo_until else 0
+    waiting = waiting_units(facts, line)
     back = max(0, line.paid - line.refunded - (line.live - units)) - waiting
     after = line.refunded + waiting if completes else line.refunded
     value = line.price_of_next(back, after=after, currency=facts.order.currency)
     record = line.stock_record if restock else None
     location = record.location.name if record else ""
     return PlannedUnits(line.pk, line.name, line.sku, units, restock, disposition, back, value, location)
+
+
+def waiting_units(facts: Facts, line: OrderLine) -> int:
+    """Units whose money goes back with the cancellation that can still be undone."""
+    return line.overpaid if facts.order.undo_until else 0
+
+
+def _dearer(facts: Facts, planned: list[PlannedUnits], *, completes: bool = False) -> Decimal:
+    units = {one.line_id: one.refund_units for one in planned}
+    before = {line.pk: waiting_units(facts, line) for line in facts.lines} if completes else {}
+    return dearer_delivery(facts, units, before=before)
+
+
+def dearer_of_return(facts: Facts, plan: Plan) -> Decimal:
+    """What of a return's value was paid for a dearer delivery: kept of a withdrawal."""
+    return dearer_delivery(facts, {one.line_id: one.refund_units for one in plan.lines})
 
 
 def _with_money(
@@ -213,10 +264,13 @@ def _with_money(
     everything: bool,
     counter: str,
     deduction: Decimal = ZERO,
+    dearer: Decimal = ZERO,
     ends_order: bool = False,
     refunds: bool = True,
     messages: tuple[str, ...] = (),
     series: str = "",
+    destination: str = "",
+    repriced: Repriced = NOT_REPRICED,
 ) -> Plan:
     """Add the money: the units' value, all unapplied money where nothing is left, less what is kept."""
     order = facts.order
@@ -224,9 +278,9 @@ def _with_money(
     if deduction < 0 or deduction > value:
         words = _("What is kept must be between nothing and the goods' value, %(value)s.")
         raise InvalidPaymentEvent(words, params={"value": shown(value, order.currency)}, field="deduction")
-    owed = value - deduction + (facts.unapplied if everything else ZERO)
+    owed = value - deduction - repriced.amount + (facts.unapplied if everything else ZERO)
     refund = max(ZERO, min(owed, facts.refundable)) if refunds else ZERO
-    parts = planned_refunds(facts, refund)
+    parts = planned_refunds(facts, refund, destination=destination)
     void = facts.after(
         {line.line_id: line.units for line in planned},
         {line.line_id: line.refund_units for line in planned},
@@ -252,6 +306,9 @@ def _with_money(
         worth=worth,
         value=value,
         deduction=deduction,
+        dearer=dearer,
+        repriced=repriced.amount,
+        repriced_because=repriced.because,
         refund=refund,
         refunds=parts,
         void=void,
@@ -272,9 +329,43 @@ def _documents(refunds: tuple[PlannedMoney, ...]) -> tuple[str, ...]:
     return ("credit_note", "restoration_note") if restored else ("credit_note",)
 
 
-def planned_refunds(facts: Facts, amount: Decimal) -> tuple[PlannedMoney, ...]:
-    """Over the order's payments, newest first, to the cent."""
-    gateways = {p.pk: p.gateway for p in facts.payments}
+def plan_refund_without_goods(facts: Facts, amount: Decimal, *, destination: str = "") -> Plan:
+    """What sending back an amount will do that is tied to no unit. The guards of amount and kind are the handler's."""
+    order = facts.order
+    parts = planned_refunds(facts, amount, destination=destination)
+    return Plan(
+        order.number or "",
+        order.version,
+        order.currency,
+        (),
+        value=amount,
+        refund=amount,
+        refunds=parts,
+        documents=_documents(parts),
+        jobs=("payments.send",),
+    )
+
+
+def shipping_left(facts: Facts, given_back: Decimal) -> Decimal:
+    """What of the shipping costs was paid and is not given back yet: not with units, and not by itself (given_back)."""
+    currency = facts.order.currency
+    paid = sum(
+        (
+            first_units(x.shipping_total, x.quantity, x.paid, currency)
+            - first_units(x.shipping_total, x.quantity, x.refunded, currency)
+            for x in facts.lines
+        ),
+        ZERO,
+    )
+    return max(ZERO, paid - given_back)
+
+
+def planned_refunds(facts: Facts, amount: Decimal, *, destination: str = "") -> tuple[PlannedMoney, ...]:
+    """Over the order's payments, newest first, to the cent; `gateway` is where each part goes.
+
+    What was paid with credit goes back as that credit, whatever the destination.
+    """
+    gateways = {p.pk: destination if destination and not is_credit(p.gateway) else p.gateway for p in facts.payments}
     parts = plan_refund(payments=facts.payments, amount=amount) if amount else []
     return tuple(PlannedMoney(pk, gateways[pk], part) for pk, part in parts)
 
@@ -319,12 +410,16 @@ def differences(before: Plan, now: Plan) -> Iterator[str]:
     for name, words in (
         ("refund", _now("Refunded would be %(now)s, not %(before)s.")),
         ("deduction", _now("Kept would be %(now)s, not %(before)s.")),
+        ("repriced", _now("Kept for what stays would be %(now)s, not %(before)s.")),
         ("void", _now("Released of the authorization would be %(now)s, not %(before)s.")),
     ):
         if getattr(before, name) != getattr(now, name):
             yield words % {"now": money(getattr(now, name)), "before": money(getattr(before, name))}
     if before.refund == now.refund and before.refunds != now.refunds:
-        yield _now("The refund would go over other payments.")
+        if [part.gateway for part in before.refunds] != [part.gateway for part in now.refunds]:
+            yield _now("The refund would go somewhere else.")
+        else:
+            yield _now("The refund would go over other payments.")
     if before.captures != now.captures:
         asked = {"now": money(_sum(now.captures)), "before": money(_sum(before.captures))}
         yield _now("Charged would be %(now)s, not %(before)s.") % asked

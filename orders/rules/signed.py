@@ -62,7 +62,9 @@ def plan_from_json(plan: Mapping[str, Any]) -> Plan:
     lines = tuple(PlannedUnits(**{**line, "value": Decimal(line["value"])}) for line in plan["lines"])
     moneys = {name: tuple(_money(part) for part in plan[name]) for name in ("refunds", "captures")}
     amounts = {name: Decimal(plan[name]) for name in ("worth", "value", "deduction", "refund", "void")}
-    texts = {name: tuple(plan[name]) for name in ("messages", "documents", "jobs")}
+    # Plans of cancellations that were made before there was such a thing know nothing of it.
+    amounts |= {name: Decimal(plan.get(name, 0)) for name in ("repriced", "dearer")}
+    texts = {name: tuple(plan.get(name, ())) for name in ("messages", "documents", "jobs", "repriced_because")}
     asked = plan["approval"]
     approval = PlannedApproval(asked["level"], asked["name"], tuple(asked["because"])) if asked else None
     return Plan(**{**plan, "lines": lines, "approval": approval, **moneys, **amounts, **texts})

@@ -27,6 +27,7 @@ class DemoGatewayEntry(models.Model):
     becomes = models.CharField(_("becomes"), max_length=10, choices=Status, blank=True)
     becomes_at = models.DateTimeField(_("from"), null=True, blank=True)
     reference = models.CharField(_("reference"), max_length=64, db_index=True)
+    merchant_reference = models.CharField(_("the shop's reference"), max_length=40, blank=True)
     message = models.CharField(_("message"), max_length=200, blank=True)
     created_at = models.DateTimeField(_("created"), default=timezone.now, editable=False)
 

@@ -6,6 +6,7 @@ import uuid
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.db import models
 from django.db.models import F, Q, Value
 from django.utils import timezone
@@ -19,6 +20,14 @@ ZERO = Decimal(0)
 # SQLite adds decimals as floats: 0.1 + 0.2 <= 0.3 is false there. Amounts are multiples of 0.001, so half of that
 # makes the comparison exact on both databases, and changes nothing where sums are exact (PostgreSQL).
 HALF_OF_THE_SMALLEST = Value(Decimal("0.0005"))
+
+
+class Origin(models.TextChoices):
+    """Who moved money: the desk, somebody at the gateway itself, or the customer's bank."""
+
+    DESK = "desk", _("This desk")
+    OUTSIDE = "outside", _("Made at the gateway")
+    CHARGEBACK = "chargeback", _("Chargeback")
 
 
 class NeverDeleted(models.Model):
@@ -95,7 +104,12 @@ class Payment(NeverDeleted):
 
 
 class Refund(NeverDeleted):
-    """The decision to give money back; its transactions, one per payment, are how."""
+    """The decision to give money back; its transactions, one per payment, are how.
+
+    destination  code of the gateway that gives it, where it does not go back the way it came
+    owner        whose account gets the credit, where it is given as credit; `consent` says who agreed to that, and how
+    bank_iban, bank_holder  where a person transfers it to; only a masked number is left once it is settled
+    """
 
     class Status(models.TextChoices):
         WAITING = "waiting", _("Waiting")  # not sent yet, or a person must do something
@@ -110,6 +124,16 @@ class Refund(NeverDeleted):
     currency = currency_field(_("currency"))
     cause = models.CharField(_("cause"), max_length=120, unique=True, help_text=_("The same cause is the same refund."))
     reason = models.CharField(_("reason"), max_length=500, blank=True)
+    destination = models.CharField(
+        _("goes to"), max_length=30, blank=True, help_text=_("A gateway. Empty: the way it came.")
+    )
+    consent = models.TextField(_("the customer's consent"), blank=True)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("credited to")
+    )
+    bank_iban = models.CharField(_("IBAN"), max_length=34, blank=True)
+    bank_holder = models.CharField(_("account holder"), max_length=100, blank=True)
+    origin = models.CharField(_("made by"), max_length=10, choices=Origin, default=Origin.DESK)
     status = models.CharField(_("status"), max_length=10, choices=Status, default=Status.WAITING)
     created_at = models.DateTimeField(_("decided"), default=timezone.now, editable=False)
     settled_at = models.DateTimeField(_("settled"), null=True, blank=True)
@@ -118,7 +142,16 @@ class Refund(NeverDeleted):
         verbose_name = _("refund")
         verbose_name_plural = _("refunds")
         ordering = ["-id"]
-        constraints = [models.CheckConstraint(name="refund_of_something", condition=Q(amount__gt=0))]
+        constraints = [
+            models.CheckConstraint(name="refund_of_something", condition=Q(amount__gt=0)),
+            models.CheckConstraint(
+                name="refund_as_credit_has_consent",
+                condition=Q(owner__isnull=True) | (~Q(consent="") & ~Q(destination="")),
+            ),
+            models.CheckConstraint(
+                name="refund_forgets_bank_details", condition=Q(status__in=["waiting", "pending"]) | Q(bank_holder="")
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.reference} · {shown(self.amount, self.currency)}"
@@ -159,7 +192,14 @@ class Transaction(NeverDeleted):
     refund = models.ForeignKey(
         Refund, models.PROTECT, null=True, blank=True, related_name="transactions", verbose_name=_("refund")
     )
+    destination = models.CharField(
+        _("goes to"), max_length=30, blank=True, help_text=_("Of a refund: another gateway than the payment's.")
+    )
     gateway_reference = models.CharField(_("reference at the gateway"), max_length=200, blank=True)
+    origin = models.CharField(_("made by"), max_length=10, choices=Origin, default=Origin.DESK)
+    next_action = models.JSONField(
+        default=dict, blank=True, editable=False, help_text="while pending: what the customer has to do"
+    )
     error = models.CharField(_("error"), max_length=500, blank=True)
     settled_by = models.CharField(_("settled by"), max_length=150, blank=True, help_text=_("Empty: by the gateway."))
     created_at = models.DateTimeField(_("requested"), default=timezone.now, editable=False)
@@ -182,12 +222,18 @@ class Transaction(NeverDeleted):
                 condition=Q(status__in=["succeeded", "failed"], settled_at__isnull=False)
                 | (~Q(status__in=["succeeded", "failed"]) & Q(settled_at__isnull=True)),
             ),
+            models.CheckConstraint(
+                name="transaction_only_refunds_go_elsewhere", condition=Q(kind="refund") | Q(destination="")
+            ),
         ]
         indexes = [
             models.Index(
                 fields=["created_at"], name="transaction_open", condition=~Q(status__in=["succeeded", "failed"])
             ),
             models.Index(fields=["settled_at"], name="transaction_settled", condition=Q(settled_at__isnull=False)),
+            models.Index(
+                fields=["gateway_reference"], name="transaction_at_gateway", condition=~Q(gateway_reference="")
+            ),
         ]
 
     def __str__(self) -> str:
@@ -198,13 +244,28 @@ class Transaction(NeverDeleted):
         return self.status in self.FINAL
 
     @property
+    def is_outside(self) -> bool:
+        """Not sent by this desk. In a second round it is: a person asked for it, after it had come back."""
+        return self.origin != Origin.DESK and self.round == 1
+
+    @property
+    def gateway(self) -> str:
+        """Where it is executed, and where it is to be found: the payment's gateway, or another that gives it back."""
+        return self.destination or self.payment.gateway
+
+    @property
     def gateway_key(self) -> str:
         """The idempotency key at the gateway: `key`, and after a definite no one derived from it.
 
         Gateways answer a key they know with the answer they gave; after a no, a person's new try under the same key
         would get the same no for ever. Only a definite no starts a new round, never an unknown outcome.
         """
-        return str(self.key if self.round == 1 else uuid.uuid5(self.key, str(self.round)))
+        return self.gateway_keys[-1]
+
+    @property
+    def gateway_keys(self) -> list[str]:
+        """The keys that it has been sent under so far, the latest last."""
+        return [str(self.key if n == 1 else uuid.uuid5(self.key, str(n))) for n in range(1, self.round + 1)]
 
 
 class Attempt(NeverDeleted):

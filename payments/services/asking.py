@@ -10,9 +10,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from payments import rules
-from payments.gateways import get_gateway
+from payments.gateways import get_gateway, is_credit
 from payments.models import Attempt, Payment, Refund, Transaction
 from payments.rules import COUNTER_NAMES
+from payments.services.destinations import completed, goes_to
 from payments.services.ledger import (
     ZERO,
     Book,
@@ -155,16 +156,28 @@ def request_void(*, reference: str, cause: str) -> list[Transaction]:
 
 
 @atomic()
-def request_refund(*, reference: str, amount: Decimal, cause: str, reason: str = "") -> Refund:
+def request_refund(
+    *,
+    reference: str,
+    amount: Decimal,
+    cause: str,
+    reason: str = "",
+    destination: rules.Destination | str = "",
+    owner_id: int | None = None,
+) -> Refund:
     """This will decide to give an amount back, from the newest payment first, to the cent.
 
+    destination  where it goes instead of the way it came; each part still belongs to the payment whose money it is
+    owner_id     whose account credit goes to
+
     The same cause again is the same Refund, and nothing new. Locks the reference's payments.
-    Raises AmountInvalid, RefundTooLarge, CauseReused.
+    Raises AmountInvalid, RefundTooLarge, CauseReused, and what `completed` raises of a destination.
     """
+    to = completed(rules.Destination.of(destination), owner_id=owner_id)
     payments = locked(reference)
     before = _refund_of(cause, book_of(reference))
     if before:
-        if (before.reference, before.amount) != (reference, amount):
+        if (before.reference, before.amount, before.destination) != (reference, amount, to.gateway):
             raise CauseReused(params={"cause": cause})
         return before
     shares = rules.plan_refund(payments=payments, amount=amount)
@@ -175,6 +188,11 @@ def request_refund(*, reference: str, amount: Decimal, cause: str, reason: str =
         currency=payments[0].currency,
         cause=cause,
         reason=reason[:500],
+        destination=to.gateway,
+        consent=to.consent,
+        owner_id=owner_id if is_credit(to.gateway) else None,
+        bank_iban=to.iban,
+        bank_holder=to.holder,
     )
     insert([refund])
     by_pk = {payment.pk: payment for payment in payments}
@@ -208,7 +226,14 @@ def request(
 ) -> list[Transaction]:
     """Write the intents, reserve their amounts, promise to send them. The payments are locked."""
     rows = insert(
-        Transaction(payment=payment, kind=kind, amount=amount, cause=cause, refund=refund)
+        Transaction(
+            payment=payment,
+            kind=kind,
+            amount=amount,
+            cause=cause,
+            refund=refund,
+            destination=goes_to(payment.gateway, refund.destination) if refund else "",
+        )
         for payment, amount, cause in shares
     )
     payments = [payment for payment, _amount, _cause in shares]

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.conf import settings
+from django.db.models import F, Q
 from django.db.transaction import atomic
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -350,17 +352,22 @@ def _account_again(pk: int) -> list[str]:
 def _wrong_payments() -> Iterator[str]:
     """Movements at a credit gateway against entries; those that a person settled are that person's."""
     codes = [code for code in settings.PAYMENT_GATEWAYS if is_credit(code)]
-    ended = Transaction.objects.filter(
-        payment__gateway__in=codes, status__in=[Transaction.Status.SUCCEEDED, Transaction.Status.FAILED]
-    )
+    # Where a refund went elsewhere, there is nothing of it here.
+    here = Q(payment__gateway__in=codes, destination="") | Q(destination__in=codes)
+    ended = Transaction.objects.filter(here, status__in=[Transaction.Status.SUCCEEDED, Transaction.Status.FAILED])
     # Transactions first: an entry is committed before its transaction ends.
-    rows = list(ended.select_related("payment").order_by("pk"))
+    rows = list(ended.select_related("payment", "refund").order_by("pk"))
     entries = {
         key: (kind, abs(amount or held))
         for key, kind, amount, held in CreditEntry.objects.filter(kind__in=ENTRY_OF.values()).values_list(
             "key", "kind", "amount", "held_amount"
         )
     }
+    yield from _wrong_grants([row for row in rows if row.destination])
+    astray = Transaction.objects.filter(kind=Transaction.Kind.REFUND).exclude(destination=F("refund__destination"))
+    for row in astray.exclude(payment__gateway__in=codes, destination="").select_related("payment"):
+        yield f"transaction {row.pk} of {row.payment.reference}: does not go where its refund goes"
+    rows = [row for row in rows if not row.destination]
     for row in rows:
         name, found = f"transaction {row.pk} of {row.payment.reference}", entries.get(row.gateway_key)
         if row.status == Transaction.Status.FAILED and found:
@@ -368,3 +375,24 @@ def _wrong_payments() -> Iterator[str]:
         by_gateway = row.status == Transaction.Status.SUCCEEDED and not row.settled_by
         if by_gateway and found != (ENTRY_OF[Transaction.Kind(row.kind)], row.amount):
             yield f"{name}: has succeeded, but the credit ledger has no entry that says so"
+
+
+def _wrong_grants(rows: Sequence[Transaction]) -> Iterator[str]:
+    """Refunds given as credit against grants: one each, to the customer, of that amount; none for what has failed.
+
+    So the credit that refunds have granted is the sum of those refunds.
+    """
+    keys = {key: row for row in rows for key in row.gateway_keys}
+    granted: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    grants = CreditEntry.objects.filter(kind=Kind.GRANTED)
+    for key, *what in grants.values_list("key", "account__owner", "account__kind", "account__currency", "amount"):
+        if key in keys:
+            granted[keys[key].pk].append(tuple(what))
+    for row in rows:
+        name, found = f"transaction {row.pk} of {row.payment.reference}", granted[row.pk]
+        if row.status == Transaction.Status.FAILED and found:
+            yield f"{name}: has failed, but credit was granted for it"
+        owner = row.refund.owner_id if row.refund else None
+        right = [(owner, row.destination, row.payment.currency, row.amount)]
+        if row.status == Transaction.Status.SUCCEEDED and not row.settled_by and found != right:
+            yield f"{name}: was refunded as credit, but the ledger does not have it once, to the customer, in full"

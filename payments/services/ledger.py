@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -97,7 +98,14 @@ def count(payment: Payment, row: Transaction, *, before: str | None) -> None:
 
 
 def move(
-    payment: Payment, row: Transaction, status: str, *, gateway_reference: str = "", error: str = "", by: str = ""
+    payment: Payment,
+    row: Transaction,
+    status: str,
+    *,
+    gateway_reference: str = "",
+    error: str = "",
+    by: str = "",
+    next_action: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a transaction's new status and what follows from it. Payment and transaction are locked."""
     before = row.status
@@ -106,7 +114,8 @@ def move(
     row.gateway_reference = gateway_reference[:200] or row.gateway_reference
     row.error = "" if status == Status.SUCCEEDED else error
     row.settled_by = by[:150]
-    row.save(update_fields=["status", "settled_at", "gateway_reference", "error", "settled_by"])
+    row.next_action = dict(next_action or {}) if status == Status.PENDING else {}
+    row.save(update_fields=["status", "settled_at", "gateway_reference", "error", "settled_by", "next_action"])
     if status == before:
         return
     count(payment, row, before=before)
@@ -121,7 +130,10 @@ def _roll_up(refund_id: int) -> None:
     refund = Refund.objects.select_for_update(no_key=True).get(pk=refund_id)
     refund.status = rules.refund_status(refund.transactions.values_list("status", flat=True))
     refund.settled_at = None if refund.is_open else timezone.now()
-    refund.save(update_fields=["status", "settled_at"])
+    if not refund.is_open and refund.bank_holder:
+        # Nobody needs the account any more; what is left tells it from others.
+        refund.bank_iban, refund.bank_holder = rules.masked_iban(refund.bank_iban), ""
+    refund.save(update_fields=["status", "settled_at", "bank_iban", "bank_holder"])
 
 
 def tell(payment: Payment, row: Transaction) -> None:

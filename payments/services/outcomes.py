@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Max
 from django.db.transaction import atomic
@@ -13,7 +15,7 @@ from payments import rules
 from payments.models import Attempt, Transaction
 from payments.services.ledger import SEND, Kind, Status, by_hand_reference, locked_transaction, move, promise
 from shop import jobs
-from shop.errors import Refused
+from shop.errors import Invalid, Refused
 from shop.models import Job
 
 
@@ -25,6 +27,11 @@ class AlreadySettled(Refused):
 class NotClosable(Refused):
     code = "transaction_not_closable"
     message = _("Only a transaction that waits for a person can be closed.")
+
+
+class ProofMissing(Invalid):
+    code = "proof_missing"
+    message = _("Say what proves it, such as the bank's reference of the transfer.")
 
 
 def begin_attempt(*, transaction_id: int) -> Attempt | None:
@@ -51,7 +58,13 @@ def first_sent_at(*, transaction: Transaction) -> datetime | None:
 
 @atomic
 def record_outcome(
-    *, transaction_id: int, key: str, answer: str, gateway_reference: str = "", error: str = ""
+    *,
+    transaction_id: int,
+    key: str,
+    answer: str,
+    gateway_reference: str = "",
+    error: str = "",
+    next_action: Mapping[str, Any] | None = None,
 ) -> Transaction:
     """This will write what the gateway answered, move the counters, and tell whoever opened the payment.
 
@@ -59,6 +72,7 @@ def record_outcome(
             never taken for the answer to what is under way now
     answer  succeeded | declined | pending | needs_person (GatewayResult.status), unknown (no answer: GatewayTimeout) or
             unavailable (never reached: nothing changes but the attempt)
+    next_action  what the customer has to do, while it is pending
 
     The same answer again changes nothing. A declined authorisation or capture has failed and frees its reserve; a
     declined refund or void waits for a person and keeps it. Locks payment, transaction, refund.
@@ -79,7 +93,8 @@ def record_outcome(
         gateway_reference=gateway_reference[:200],
         error=error,
     )
-    move(payment, row, status or row.status, gateway_reference=gateway_reference, error=error)
+    told = row.next_action if next_action is None else next_action
+    move(payment, row, status or row.status, gateway_reference=gateway_reference, error=error, next_action=told)
     if answer == "declined" and not row.is_final:
         row.round += 1
         row.save(update_fields=["round"])
@@ -96,9 +111,14 @@ def ask_person(*, transaction_id: int, error: str) -> None:
 
 @atomic
 def settle_by_hand(*, transaction_id: int, note: str, actor_name: str) -> Transaction:
-    """This will record that a person moved the money (or saw that it had moved). Nothing happens to what has ended."""
+    """This will record that a person moved the money (or saw that it had moved). Nothing happens to what has ended.
+
+    note  what proves it. Raises ProofMissing where the money went to a bank account without any.
+    """
     payment, row = locked_transaction(transaction_id)
     if not row.is_final:
+        if row.destination and not note.strip():
+            raise ProofMissing(field="note")
         move(payment, row, Status.SUCCEEDED, gateway_reference=by_hand_reference(note), by=actor_name)
     return row
 
@@ -122,6 +142,20 @@ def close_as_failed(*, transaction_id: int, note: str, actor_name: str) -> Trans
     move(payment, row, Status.FAILED, error=note[:500], by=actor_name)
     jobs.retry_by_hand(job.pk)  # it finds nothing left to do
     return row
+
+
+def sent_as(*, transaction: Transaction) -> tuple[str, datetime, datetime]:
+    """This will say what the gateway calls the transaction, and when it was sent for the first and the last time.
+
+    Of what it was or would be sent under now: an earlier round is another movement.
+    """
+    attempts = list(transaction.attempts.filter(key=transaction.gateway_key).order_by("number"))
+    known = next((attempt.gateway_reference for attempt in reversed(attempts) if attempt.gateway_reference), "")
+    if transaction.is_outside:
+        known = transaction.gateway_reference
+    if not attempts:
+        return known, transaction.created_at, timezone.now()
+    return known, attempts[0].started_at, attempts[-1].started_at
 
 
 def waiting_job_id(*, transaction: Transaction) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -104,6 +105,17 @@ def _refusal(job: Job, actor: Actor) -> Refused | None:
     return None if job.state == Job.State.NEEDS_ATTENTION else jobs.JobGone()
 
 
+class OnlyByHand(Refused):
+    """Trying again could only fail again: what stood in the way has been said for good."""
+
+    code = "only_by_hand"
+    message = jobs.BY_HAND
+
+
+def _not_to_try(job: Job, actor: Actor) -> Refused | None:
+    return _refusal(job, actor) or (OnlyByHand() if _is_only_by_hand(job) else None)
+
+
 class YoursAlready(Refused):
     code = "yours_already"
     message = gettext_lazy("This is your work already.")
@@ -113,8 +125,15 @@ def _not_yours_to_take(job: Job, actor: Actor) -> Refused | None:
     return _refusal(job, actor) or (YoursAlready() if job.owner_id == actor.user_id else None)
 
 
+def _ask_for_all(rows: Sequence[Any]) -> None:
+    """Ask for many jobs at once what `_is_only_by_hand` tells."""
+    by_hand = jobs.only_by_hand(row for row in rows if row.state == Job.State.NEEDS_ATTENTION)
+    for row in rows:
+        row.is_only_by_hand = row.pk in by_hand
+
+
 def _is_only_by_hand(job: Any) -> bool:
-    """Asked once for each job; for a list, get_changelist_instance has asked for all of them."""
+    """Asked once for each job; for a list, `_ask_for_all` has asked for all of them."""
     if not hasattr(job, "is_only_by_hand"):
         job.is_only_by_hand = job.pk in jobs.only_by_hand([job])
     return bool(job.is_only_by_hand)
@@ -122,7 +141,7 @@ def _is_only_by_hand(job: Any) -> bool:
 
 def _what_to_do(job: Job) -> Words:
     if _is_only_by_hand(job):
-        return _("Do it yourself, as it says there; then mark it as done by hand. Trying again does not help.")
+        return jobs.BY_HAND
     return what_to_do(job.kind)
 
 
@@ -136,6 +155,8 @@ def _facts(job: Job, actor: Actor) -> dict[str, Any]:
 
 
 def _try_again(job: Job, actor: Actor, data: dict[str, Any]) -> Words:
+    if (no := _not_to_try(job, actor)) is not None:
+        raise no
     jobs.retry_by_hand(job.pk)
     return _("It is being tried again: %(what)s.") % {"what": kind_label(job.kind)}
 
@@ -194,6 +215,7 @@ class JobAdmin(ReadOnlyActionsAdmin):
             gettext_lazy("Try again"),
             _try_again,
             gettext_lazy("The job gets a fresh set of attempts under the same key: nothing is done twice."),
+            refusal=_not_to_try,
             primary=True,
         ),
         _action(
@@ -261,9 +283,7 @@ class JobAdmin(ReadOnlyActionsAdmin):
         """The list, with what the buttons of its rows need, read at once."""
         changelist = super().get_changelist_instance(request)
         rows = list(changelist.result_list)
-        by_hand = jobs.only_by_hand(row for row in rows if row.state == Job.State.NEEDS_ATTENTION)
-        for row in rows:
-            row.is_only_by_hand = row.pk in by_hand
+        _ask_for_all(rows)
         changelist.result_list = rows
         return changelist
 
@@ -343,13 +363,14 @@ class JobAdmin(ReadOnlyActionsAdmin):
 
     @admin.action(description=gettext_lazy("Try again"), permissions=["handle"])
     def retry(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        told = BulkTold()
+        told, actor, rows = BulkTold(), actor_of(request), list(queryset.order_by("pk"))
+        _ask_for_all(rows)
         # One transaction around all of them wakes a worker once, not once for each.
         with transaction.atomic():
-            for job in queryset.order_by("pk"):
+            for job in rows:
                 try:
-                    jobs.retry_by_hand(job.pk)
+                    _try_again(job, actor, {})
                     told.done += 1
-                except jobs.JobGone as no:
+                except Refused as no:
                     told.refuse(job, no)
         told.tell(request, done=_("%(count)d are being tried again."))

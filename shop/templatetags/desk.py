@@ -55,7 +55,7 @@ def ago(at: datetime | None) -> SafeString | str:
 def clock(at: datetime) -> str:
     """This will write a time of today as a time, any other with its day."""
     local = timezone.localtime(at)
-    return date_format(local, "TIME_FORMAT" if local.date() == timezone.localdate() else "SHORT_DATETIME_FORMAT")
+    return date_format(local, "TIME_FORMAT" if local.date() == timezone.localdate() else "DATETIME_FORMAT")
 
 
 @register.filter
@@ -79,6 +79,12 @@ def pairs(details: Any) -> Iterator[tuple[str, Any]]:
                     str(name).replace("_", " ").capitalize(),
                     ", ".join(map(str, value)) if isinstance(value, list) else value,
                 )
+
+
+@register.filter
+def traits(attributes: Any) -> list[tuple[str, Any]]:
+    """This will make name and value of a product's attributes: in a template, `.items` is the one that is called so."""
+    return list(attributes.items()) if isinstance(attributes, Mapping) else []
 
 
 @register.filter

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.urls import reverse
-from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Response, expect, sync_playwright
 
 from orders.models import Order
 from shop.models import Store, User
@@ -24,6 +24,12 @@ PATIENCE_MS = 45_000
 expect.set_options(timeout=PATIENCE_MS)
 
 Browse = Callable[..., "Desk"]
+
+
+def follow(page: Page, way: Locator) -> None:
+    """Click what leads to another page, and be there: what is read next is neither the old page nor half of the new."""
+    with page.expect_navigation():
+        way.click()
 
 
 class Desk:
@@ -63,16 +69,15 @@ class Desk:
 
     def do(self, label: str) -> None:
         """Follow a button of the page to the page of its action."""
-        self.page.locator("#content").get_by_role("link", name=label, exact=True).first.click()
+        follow(self.page, self.page.locator("#content").get_by_role("link", name=label, exact=True).first)
 
     def press(self, label: str, *, status: int = 302) -> None:
         """Press the button of a form, and see that it answers so."""
         if status >= 400:
             self.refused.add(self.page.url)
         with self.page.expect_response(lambda answer: answer.request.method == "POST") as answered:
-            self.page.locator("#content").get_by_role("button", name=label, exact=True).click()
+            follow(self.page, self.page.locator("#content").get_by_role("button", name=label, exact=True))
         assert answered.value.status == status, f"“{label}” at {self.page.url} answered {answered.value.status}"
-        self.page.wait_for_load_state()
 
     def sees(self, *words: str) -> None:
         for text in words:

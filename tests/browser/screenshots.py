@@ -22,6 +22,7 @@ from tests.browser import chromium
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 MOST_BYTES = 150_000
 USER, PASSWORD = "admin", "demo"
+CUSTOMER = "anna@example.com"
 
 
 def window(browser: Browser, address: str, *, width: int, height: int, scheme: str) -> Page:
@@ -75,6 +76,10 @@ def main(address: str) -> None:
         keep(page, "approval.png")
         page.goto("/admin/orders/cancellationfigure/")
         keep(page, "figures.png")
+        page.goto("/admin/orders/return/?state=arrived")
+        page.locator("#result_list tbody tr a").first.click()
+        page.get_by_role("link", name="Inspect").click()
+        keep(page, "return.png")
         page.goto("/admin/orders/bulkrun/")
         if page.locator("#result_list tbody tr a").count():  # the demo begins none; its reader may have
             page.locator("#result_list tbody tr a").first.click()
@@ -85,7 +90,21 @@ def main(address: str) -> None:
         phone = window(browser, address, width=390, height=844, scheme="dark")
         phone.goto(paid)
         keep(phone, "order-page-phone.png")
+        keep(shop_order(browser, address), "shop-order.png")
         browser.close()
+
+
+def shop_order(browser: Browser, address: str) -> Page:
+    """This will show a customer their order with a return on its way, in the shop."""
+    page = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900}, locale="en-GB").new_page()
+    page.goto("/shop/login/")
+    page.get_by_label("E-mail").first.fill(CUSTOMER)
+    page.get_by_label("Password").first.fill(PASSWORD)
+    page.get_by_role("button", name="Log in").first.click()
+    page.get_by_role("link", name="Addresses").wait_for()  # only who is logged in has any
+    page.goto("/shop/orders/100000003/")
+    page.get_by_role("heading", name="Order 100000003").wait_for()
+    return page
 
 
 if __name__ == "__main__":

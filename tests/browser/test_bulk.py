@@ -11,12 +11,13 @@ from playwright.sync_api import expect
 from orders.models import BulkRun
 from shop.models import Store, User
 from tests import factories
-from tests.browser.conftest import PHONE, Browse
+from tests.browser.conftest import PHONE, Browse, follow
 from tests.browser.test_pages import CONTRAST, NAMED, SIDEWAYS
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
+@pytest.mark.thorough
 def test_a_run_is_begun_watched_and_led_without_reloading(
     browse: Browse, manager: User, store: Store, work: Callable[[], int]
 ) -> None:
@@ -27,7 +28,7 @@ def test_a_run_is_begun_watched_and_led_without_reloading(
     page = desk.open(reverse("admin:orders_order_changelist"))
     page.locator("#action-toggle").check()
     page.locator("select[name=action]").select_option("cancel_orders")
-    page.get_by_role("button", name="Go", exact=True).click()
+    follow(page, page.get_by_role("button", name="Go", exact=True))
     desk.sees("6 orders are chosen.", "5 can be cancelled", "€50.00")
     wrong = [*page.evaluate(NAMED), *page.evaluate(CONTRAST)]
     page.get_by_label("Reason").select_option("out_of_stock")
@@ -43,7 +44,7 @@ def test_a_run_is_begun_watched_and_led_without_reloading(
     work()
     expect(bar).to_have_attribute("aria-valuetext", "6 of 6 orders")
     desk.sees("Finished")
-    page.get_by_role("link", name="Not possible").click()
+    follow(page, page.get_by_role("link", name="Not possible"))
     desk.sees("Everything has been shipped")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)

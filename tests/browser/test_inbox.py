@@ -14,7 +14,7 @@ from orders.processing import EventHandler
 from payments.models import DemoGatewayFault, Refund
 from shop.models import Job, Store, User
 from tests import factories
-from tests.browser.conftest import Browse
+from tests.browser.conftest import Browse, follow
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -38,7 +38,7 @@ def test_a_failed_refund_is_tried_again_and_gone(
     order = failed_refund(store, system, work)
     desk = browse(manager)
     desk.open(reverse("admin:index"))
-    desk.page.locator('.desk-card[data-card="inbox"]').click()
+    follow(desk.page, desk.page.locator('.desk-card[data-card="inbox"]'))
     desk.sees("Move money", str(order.number), "The demo gateway refused the connection.")
     desk.do("Try again")
     desk.press("Try again")
@@ -49,6 +49,7 @@ def test_a_failed_refund_is_tried_again_and_gone(
     assert Refund.objects.get().status == "succeeded"
 
 
+@pytest.mark.thorough
 def test_done_by_hand_needs_a_note(
     browse: Browse, manager: User, store: Store, system: EventHandler, work: Callable[[], int]
 ) -> None:

@@ -10,7 +10,7 @@ from shop.models import Store, User
 from tests import factories
 from tests.browser.conftest import Browse
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.thorough, pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 FOCUS = """() => {
     const style = getComputedStyle(document.activeElement);

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from orders.models import Order, ShippingEvent, Status
 from shop.models import Store, User
 from tests import factories
-from tests.browser.conftest import Browse
+from tests.browser.conftest import Browse, follow
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -34,8 +34,8 @@ def test_an_order_goes_from_review_to_the_door(
     work()
     desk = browse(manager)
     desk.open(reverse("admin:index"))
-    desk.page.get_by_role("navigation", name="Desk").get_by_role("link", name="Orders", exact=True).click()
-    desk.page.get_by_role("link", name=str(order.number), exact=True).click()
+    follow(desk.page, desk.page.get_by_role("navigation", name="Desk").get_by_role("link", name="Orders", exact=True))
+    follow(desk.page, desk.page.get_by_role("link", name=str(order.number), exact=True))
 
     desk.do("Approve")
     desk.press("Approve")
@@ -113,6 +113,7 @@ def test_some_units_are_cancelled_after_their_own_plan_was_shown(
     assert books() == []
 
 
+@pytest.mark.thorough
 def test_the_second_of_two_people_is_told_who_did_what_and_nothing_happens(
     browse: Browse, manager: User, staff: Callable[..., User], store: Store
 ) -> None:
@@ -130,7 +131,7 @@ def test_the_second_of_two_people_is_told_who_did_what_and_nothing_happens(
     assert fresh(order).status == Status.APPROVED
     assert order.journal.count() == entries
 
-    second.page.get_by_role("link", name="Reload").click()
+    follow(second.page, second.page.get_by_role("link", name="Reload"))
     second.page.get_by_label("Reason").select_option("out_of_stock")
     second.press("Confirm cancellation")
     assert fresh(order).status == Status.CANCELLED
@@ -173,6 +174,6 @@ def test_people_log_in_find_an_order_and_log_out(browse: Browse, manager: User, 
     desk.page.get_by_label("Find orders").fill(str(order.number))
     desk.page.keyboard.press("Enter")
     expect(desk.page.locator("h1")).to_contain_text(str(order.number))
-    desk.page.get_by_role("button", name="Log out").click()
+    follow(desk.page, desk.page.get_by_role("button", name="Log out"))
     desk.open(reverse("admin:index"))
     expect(desk.page.get_by_label("Password")).to_be_visible()

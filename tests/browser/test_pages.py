@@ -143,6 +143,7 @@ def complaints(page: Page, name: str, check: str) -> list[str]:
     return [f"{name}: {wrong}" for wrong in page.evaluate(check)]
 
 
+@pytest.mark.thorough
 def test_every_page_fits_and_is_named_labelled_and_readable(
     browse: Browse, staff: Callable[..., User], paths: list[str]
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from checkout import services
-from checkout.models import Discount
+from checkout.models import Discount, ShippingMethod
 from checkout.rules import granted, shipping_price
 from shop.actors import Actor
 from shop.money import quantum, rounded
@@ -37,40 +37,48 @@ def shopping(draw):
     return currency, lines, off, draw(amount), draw(st.booleans())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(shopping())
-def test_the_cart_the_order_and_its_lines_say_the_same_to_the_last_unit(shopping):
-    currency, lines, off, shipping, with_tax = shopping
-    with transaction.atomic():
-        store = factories.StoreFactory(currency=currency, prices_include_tax=with_tax)
-        methods, now = offer(store), timezone.now()
-        cart = services.open_cart(store=store, customer=factories.UserFactory(), as_of=now)
-        for price, units, rate in lines:
-            product = factories.stocked(store, price=price, tax_rate=rate, track_stock=False)
-            services.add_item(cart_id=cart.pk, product_id=product.pk, quantity=units, as_of=now)
-        for n, reduction in enumerate(off):
-            Discount.objects.create(name=f"Off {n}", currency=currency, store=store, **reduction)
-        type(methods["standard"]).objects.filter(pk=methods["standard"].pk).update(price=shipping, free_from=None)
-        chosen = {"shipping_method": methods["standard"].code, "payment_method": methods["card"].code}
-        cart = services.change_cart(cart_id=cart.pk, changes={**chosen, "shipping_address": BERLIN}, as_of=now)
+@pytest.mark.parametrize("examples", [15, pytest.param(40, marks=pytest.mark.nightly)])
+def test_the_cart_the_order_and_its_lines_say_the_same_to_the_last_unit(examples):
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(shopping())
+    def search(shopping):
+        currency, lines, off, shipping, with_tax = shopping
+        with transaction.atomic():
+            store = factories.StoreFactory(currency=currency, prices_include_tax=with_tax)
+            methods, now = offer(store), timezone.now()
+            cart = services.open_cart(store=store, customer=factories.UserFactory(), as_of=now)
+            for price, units, rate in lines:
+                product = factories.stocked(store, price=price, tax_rate=rate, track_stock=False)
+                services.add_item(cart_id=cart.pk, product_id=product.pk, quantity=units, as_of=now)
+            for n, reduction in enumerate(off):
+                Discount.objects.create(name=f"Off {n}", currency=currency, store=store, **reduction)
+            type(methods["standard"]).objects.filter(pk=methods["standard"].pk).update(price=shipping, free_from=None)
+            chosen = {"shipping_method": methods["standard"].code, "payment_method": methods["card"].code}
+            cart = services.change_cart(cart_id=cart.pk, changes={**chosen, "shipping_address": BERLIN}, as_of=now)
 
-        seen = services.totals(cart=cart, as_of=now)
-        actor = Actor.customer(cart.customer)
-        order = services.purchase(cart_id=cart.pk, actor=actor, idempotency_key=str(cart.pk), as_of=now)
+            seen = services.totals(cart=cart, as_of=now)
+            actor = Actor.customer(cart.customer)
+            order = services.purchase(cart_id=cart.pk, actor=actor, idempotency_key=str(cart.pk), as_of=now)
 
-        assert seen.items == sum(rounded(price * units, currency) for price, units, _rate in lines)
-        assert 0 <= seen.discount <= seen.items
-        assert seen.shipping == shipping
-        assert seen.total == seen.items - seen.discount + shipping + (0 if with_tax else seen.tax)
-        assert (order.items_total, order.discount_total, order.shipping_total) == (seen.items, seen.discount, shipping)
-        assert (order.tax_total, order.total) == (seen.tax, seen.total)
-        rows = list(order.lines.all())
-        for name in ("items_total", "discount_total", "shipping_total", "tax_total", "total"):
-            assert sum(getattr(row, name) for row in rows) == getattr(order, name)
-            assert all(getattr(row, name) >= 0 for row in rows)
-            assert all(getattr(row, name) % quantum(currency) == 0 for row in rows)
-        assert sum(d.amount for d in order.discounts.all()) == seen.discount
-        transaction.set_rollback(True)
+            assert seen.items == sum(rounded(price * units, currency) for price, units, _rate in lines)
+            assert 0 <= seen.discount <= seen.items
+            assert seen.shipping == shipping
+            assert seen.total == seen.items - seen.discount + shipping + (0 if with_tax else seen.tax)
+            assert (order.items_total, order.discount_total, order.shipping_total) == (
+                seen.items,
+                seen.discount,
+                shipping,
+            )
+            assert (order.tax_total, order.total) == (seen.tax, seen.total)
+            rows = list(order.lines.all())
+            for name in ("items_total", "discount_total", "shipping_total", "tax_total", "total"):
+                assert sum(getattr(row, name) for row in rows) == getattr(order, name)
+                assert all(getattr(row, name) >= 0 for row in rows)
+                assert all(getattr(row, name) % quantum(currency) == 0 for row in rows)
+            assert sum(d.amount for d in order.discounts.all()) == seen.discount
+            transaction.set_rollback(True)
+
+    search()
 
 
 def test_shipping_is_free_from_a_value_on_after_discounts(store, methods):
@@ -116,3 +124,28 @@ def test_a_code_that_ran_out_meanwhile_is_a_problem_not_a_silent_higher_price(st
     Discount.objects.update(is_active=False)
     codes = [problem.code for problem in services.problems(cart=cart, as_of=timezone.now())]
     assert codes == ["discount_not_granted"]
+
+
+@pytest.mark.parametrize(
+    "chosen, goods, standard",
+    [
+        ("express", 1, "5.00"),
+        ("standard", 1, "5.00"),
+        ("express", 6, "0.00"),  # from 50 on, the standard delivery is free
+        ("pickup", 1, None),  # fetched: nothing was delivered, and that makes no delivery dearer
+    ],
+)
+def test_an_order_keeps_what_the_least_expensive_delivery_would_have_cost(
+    chosen, goods, standard, store, customer, methods, fill, buy, product
+):
+    others = {"price": Decimal("12.90"), "currency": store.currency}
+    methods["express"] = ShippingMethod.objects.create(code="express", name="Express", store=store, **others)
+    # Neither is offered here: it was closed, and is another store's.
+    ShippingMethod.objects.create(code="closed", name="Closed", is_active=False, currency=store.currency)
+    ShippingMethod.objects.create(code="theirs", name="Theirs", store=factories.StoreFactory(), currency="EUR")
+    order = buy(fill(customer, (product, goods), ship=chosen))
+    assert order.shipping_standard == (None if standard is None else Decimal(standard))
+    assert order.shipping_total == {"express": Decimal("12.90"), "standard": 5, "pickup": 0}[chosen]
+    ShippingMethod.objects.filter(code=methods["standard"].code).update(price=1)
+    order.refresh_from_db()
+    assert order.shipping_standard == (None if standard is None else Decimal(standard))

@@ -14,6 +14,7 @@ from inventory import services
 from inventory.models import Bucket, StockMovement, StockRecord
 from inventory.services import Move
 from shop.errors import Refused
+from tests.examples import examples
 
 pytestmark = pytest.mark.django_db
 BUCKETS = st.sampled_from(Bucket.values)
@@ -51,7 +52,9 @@ def do(verb: str, record: StockRecord, quantity: int, bucket: str, target: str, 
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)
 def test_whatever_is_done_the_books_add_up(steps, stocked):

@@ -49,6 +49,7 @@ def test_no_line_of_a_translated_mail_is_still_english(event, language):
     else:
         facts += [*context["shipping_address"], context["payment"]["label"], *(u["sku"] for u in context["lines"])]
         facts += context["payment"].get("instructions", "").splitlines()
+        facts += context.get("return_instructions", "").splitlines()
         facts += [amount["amount"] for amount in refund_totals(context.get("orders", ()))]
     assert [line for line in same if line.strip() not in {"", "--"} and not any(f in line for f in facts)] == []
     assert english.subject != other.subject

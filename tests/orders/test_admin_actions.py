@@ -601,3 +601,15 @@ def test_money_nobody_waited_for_is_recorded_and_goes_back(
     facts = fresh(order).facts
     assert (facts.captured, facts.refund_reserved) == (20, 20)
     assert books() == []
+
+
+def test_a_bank_account_that_is_none_is_marked_where_the_plan_is_shown(
+    manager: User, client: Client, place: Place, store: Store
+) -> None:
+    order = place([("10.00", 1)], store=store, until="paid")
+    opened = filled_in(client.get(url(order, "refund")))
+    asked = {**opened, "amount": "2.00", "note": "Late", "destination": "manual", "step": "preview"}
+    wrong = client.post(url(order, "refund"), {**asked, "iban": "DE00 NONSENSE", "holder": "Ada"})
+    assert "This is not an IBAN" in text(wrong)
+    right = client.post(url(order, "refund"), {**asked, "iban": "DE89 3704 0044 0532 0130 00", "holder": "Ada"})
+    assert not right.context["form"].errors

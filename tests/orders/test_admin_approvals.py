@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from orders.models import Absence, Approval, ApprovalLevel, Cancellation, CancelRule, Order, Status
+from orders.models import Absence, Approval, ApprovalLevel, BulkItem, BulkRun, Cancellation, CancelRule, Order, Status
 from orders.processing import EventHandler, get_event_handler
 from orders.processing.approvers import decidable
 from shop.actors import Actor
@@ -151,6 +151,33 @@ def test_the_queue_takes_the_same_queries_for_any_number_of_rows(manager: User, 
     for _ in range(3):
         asked()
     assert count() == one
+
+
+def test_a_search_finds_an_order_alone_and_among_others(
+    manager: User, asked: Callable[..., Approval], place: Place, packer: User, store: Store
+) -> None:
+    alone, orders = asked(), [place(store=store, until="paid") for _n in range(2)]
+    assert alone.cancellation
+    asked()
+    assert len(shown(browser(manager), q=f" {alone.cancellation.order.number} ", whose="all")) == 1
+    run = BulkRun.objects.create(
+        status="waiting_approval",
+        store=store,
+        reason=alone.cancellation.reason,
+        created_by=packer,
+        created_at=timezone.now(),
+    )
+    for position, order in enumerate(orders):
+        BulkItem.objects.create(run=run, position=position, order=order, version=order.version)
+    Approval.objects.filter(pk=alone.pk).update(cancellation=None, bulk_run=run)
+    assert len(shown(browser(manager), q=str(orders[1].number), whose="all")) == 1
+
+
+def test_the_page_of_an_answer_is_named_by_its_order(manager: User, asked: Callable[..., Approval]) -> None:
+    approval = asked()
+    assert approval.cancellation
+    heading = BeautifulSoup(browser(manager).get(do(approval, "approve")).content, "html.parser").select("h1")[-1]
+    assert heading.get_text(" ", strip=True) == f"Approve {approval.cancellation.order.number}"
 
 
 def test_nobody_sees_approvals_of_other_stores(asked: Callable[..., Approval], staff: Staff) -> None:
@@ -302,7 +329,7 @@ def test_who_is_no_approver_is_told_whose_turn_it_is_and_cannot_post(
         page = desk.get(page_of(approval))
         assert "This is for Store management to decide." in text(page), role
         assert do(approval, "approve") not in page.content.decode()
-        assert "Withdraw" not in text(page)
+        assert do(approval, "withdraw") not in page.content.decode()
         version = approval.cancellation.order.version  # type: ignore[union-attr]
         for name in ("approve", "reject", "withdraw"):
             answer = desk.post(do(approval, name), {"note": "x", "version": Order.objects.get().version or version})

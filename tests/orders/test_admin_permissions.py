@@ -175,7 +175,12 @@ def test_a7_unknown_names_are_not_found(
     assert state(order) == before
 
 
-@pytest.mark.parametrize("until", ["", "approved", "paid", "delivered"])
+THOROUGH = pytest.mark.thorough
+
+
+@pytest.mark.parametrize(
+    "until", ["", pytest.param("approved", marks=THOROUGH), "paid", pytest.param("delivered", marks=THOROUGH)]
+)
 def test_looking_changes_nothing_whatever_the_address_says(
     until: str, client: Client, colleague: Callable[..., User], place: Place, store: Store
 ) -> None:

@@ -49,6 +49,17 @@ def test_logging_in_gives_the_key_in_the_body_and_in_both_cookies(customer: User
         assert cookie["max-age"] == shop_settings.SESSION_COOKIE_AGE
 
 
+@pytest.mark.parametrize(("good", "old"), [("sessionid", "osessionid"), ("osessionid", "sessionid")])
+def test_a_cookie_left_over_from_an_ended_session_does_not_hide_the_other(good: str, old: str, customer: User) -> None:
+    browser = Browser()
+    key = browser.login(customer.email).json()["key"]
+    ended = Browser()
+    left_over = ended.login(customer.email).json()["key"]
+    ended.post("/users/logout/", {})
+    assert someone(**{good: key, old: left_over}).get("/current_user/").status_code == 200
+    assert someone(**{good: "x" * 32, old: left_over}).get("/current_user/").status_code == 401
+
+
 @pytest.mark.parametrize("name", ["sessionid", "osessionid"])
 def test_either_cookie_is_the_session(name: str, customer: User) -> None:
     key = Browser().login(customer.email).json()["key"]
@@ -173,3 +184,13 @@ def test_nobody_is_401() -> None:
 def test_a_key_that_is_none_is_nobody(key: str) -> None:
     for name in ("sessionid", "osessionid"):
         assert someone(**{name: key}).get("/current_user/").status_code == 401
+
+
+def test_who_asks_more_often_than_people_click_is_told_when_to_come_back(monkeypatch):
+    """All of the storefront's doors count together; repeats of the client's own are far below."""
+    monkeypatch.setattr("shop.api.PersonThrottle.rate", "3/min")
+    browser = APIClient()
+    answers = [browser.get("/csrf_token/") for _try in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert 0 < int(answers[-1]["Retry-After"]) <= 60
+    assert answers[-1].json()["error_code"] == ["throttled"]

@@ -15,6 +15,7 @@ from shop.models import User
 from tests.orders.storefront import Browser, assert_errors, assert_is, facts_of, new_customer, responses_of
 
 Place = Callable[..., Order]
+ADDRESS = "/orders/address_change/"
 pytestmark = pytest.mark.django_db
 
 
@@ -163,3 +164,40 @@ def test_nobody_is_401_and_without_the_csrf_token_it_is_403(
 def test_every_documented_status_is_reached() -> None:
     """By the tests above."""
     assert set(responses_of("/orders/address_change/")) == {"200", "400", "401"}
+
+
+def test_with_a_key_a_repeat_gets_the_first_answer_even_when_the_goods_have_left(
+    place: Place, customer: User, browser: Browser, book: int, settings: Any
+) -> None:
+    settings.ADDRESS_CHANGE_APPROVAL_STATUSES = []
+    order = place(customer=customer, until="paid")
+    body = {"order": order.pk, "address": book, "order_address_types": ["shipping"]}
+    once = {"headers": {"Idempotency-Key": "a"}}
+    assert browser.post(ADDRESS, body, **once).json() == {"status": 200}
+    EventHandler().ship(number=order.number or "")
+    Address.objects.all().delete()
+    before = facts_of(order)
+    again = browser.post(ADDRESS, body, **once)
+    assert (again.json(), again["Idempotency-Replayed"]) == ({"status": 200}, "true")
+    assert_errors(browser.post(ADDRESS, {**body, "order_address_types": ["billing"]}, **once), 422)
+    body["address"] = entry(customer, "Elsewhere 2")
+    assert assert_errors(browser.post(ADDRESS, body), 400)["error_code"] == ["order_100_3"]
+    stranger = assert_errors(Browser(new_customer()).post(ADDRESS, body, **once), 400)
+    assert {"order", "address"} <= set(stranger), "another person's key answers nothing"
+    assert facts_of(order) == before
+
+
+@pytest.mark.parametrize("key", ["x" * 201, "a\tb"])
+def test_a_key_that_is_none_is_refused(key: str, place: Place, customer: User, browser: Browser, book: int) -> None:
+    order = place(customer=customer)
+    item = {"order_item": order.lines.get().pk, "cancellation_type": "cancel", "reason": 1}
+    asked = {
+        ADDRESS: {"order": order.pk, "address": book, "order_address_types": ["shipping"]},
+        f"/orders/{order.number}/cancel/": {"cancel_order_items": [item]},
+        "/users/orders/bulk_cancellation_requests/": {"cancel_order_items": [item]},
+    }
+    before = facts_of(order)
+    for path, body in asked.items():
+        told = assert_errors(browser.post(path, body, headers={"Idempotency-Key": key}), 400)
+        assert told["error_code"] == ["idempotency_key_invalid"]
+    assert facts_of(order) == before

@@ -336,10 +336,10 @@ BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
     ({"description": "nul\x00l"}, f"{ONE}.description"),
     ({"description": "x" * 2001}, f"{ONE}.description"),
     ({"description": {}}, f"{ONE}.description"),
-    ({"shipping_company": 1}, f"{ONE}.shipping_company"),
+    ({"cancellation_type": "refund", "shipping_company": 1}, f"{ONE}.shipping_company"),
     ({"pickup_date": {"date": "2026-02-30", "hour_range": {"start": "9", "end": "12"}}}, f"{ONE}.pickup_date.date"),
     ({"pickup_date": {"date": "2026-02-20", "hour_range": {"start": "9"}}}, f"{ONE}.pickup_date.hour_range.end"),
-    ({"cancellation_request_image_set": [{"image": "aGk="}]}, f"{ONE}.cancellation_request_image_set"),
+    ({"cancellation_request_image_set": [{"image": "aGk="}]}, f"{ONE}.cancellation_request_image_set.0.image"),
     ({"cancellation_request_image_set": [{}]}, f"{ONE}.cancellation_request_image_set.0.image"),
 ]
 
@@ -379,19 +379,10 @@ def test_a_wrong_body_is_400(body: Any, place: Place, customer: User, browser: B
     assert facts_of(order) == before
 
 
-@pytest.mark.parametrize(
-    ("more", "told"),
-    [
-        ({"pickup_address": 5}, "pickup_address"),
-        ({"fully_refund_as_loyalty_money": True}, "fully_refund_as_loyalty_money"),
-    ],
-)
-def test_what_the_shop_does_not_offer_is_refused_not_dropped(
-    more: dict[str, Any], told: str, place: Place, customer: User, browser: Browser
-) -> None:
+def test_an_address_that_is_not_the_customers_is_refused(place: Place, customer: User, browser: Browser) -> None:
     order = place(customer=customer)
-    body = {"cancel_order_items": all_of(order), **more}
-    assert told in assert_errors(browser.post(f"/orders/{order.number}/cancel/", body), 400)
+    body = {"cancel_order_items": all_of(order), "pickup_address": 5}
+    assert "pickup_address" in assert_errors(browser.post(f"/orders/{order.number}/cancel/", body), 400)
 
 
 def test_the_same_line_twice_and_foreign_lines_are_refused(place: Place, customer: User, browser: Browser) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import time_machine
 from bs4 import BeautifulSoup
+from django.contrib.staticfiles import finders
 from django.core.signing import TimestampSigner
 from django.utils import timezone
 
 from orders.api import completed_token
+from orders.api.serializers import NO_PICTURE
 from orders.models import Order
 from shop.models import User
 from tests.orders.storefront import Browser, assert_errors, assert_is, new_customer, responses_of
@@ -126,3 +128,22 @@ def test_the_token_fits_into_the_clients_addresses() -> None:
 def test_every_documented_status_is_reached() -> None:
     """By the tests above."""
     assert set(responses_of("/orders/completed/{order_number}/")) == {"200", "401", "404"}
+
+
+def test_format_json_is_json_for_whoever_asks_for_a_page(place: Place, customer: User) -> None:
+    order = place(customer=customer)
+    for who, status in ((Browser(customer), 200), (Browser(new_customer()), 404), (Browser(), 401)):
+        response = who.get(address(order) + "?format=json", headers={"Accept": "text/html"})
+        assert (response.status_code, response["Content-Type"]) == (status, "application/json")
+
+
+def test_every_product_has_a_picture_there_since_the_client_draws_it_without_looking(
+    place: Place, customer: User
+) -> None:
+    order = place(customer=customer)
+    order.lines.update(image="")
+    browser = Browser(customer)
+    told = browser.get(address(order) + "?format=json").json()["order"]
+    assert told["orderitem_set"][0]["product"]["image"] == f"http://testserver/static/{NO_PICTURE}"
+    assert finders.find(NO_PICTURE)
+    assert browser.get(f"/users/orders/{order.pk}/").json()["orderitem_set"][0]["product"]["image"] is None

@@ -299,7 +299,7 @@ def decide(user: User, approval: Approval, answer: str, **body: Any) -> Any:
 
 def test_somebody_else_agrees_and_it_happens_as_asked(asked: Approval, manager: User, work: Work, books: Books) -> None:
     order = asked.cancellation.order
-    (waiting,) = logged_in(manager).get("/api/v1/approvals/").json()
+    (waiting,) = logged_in(manager).get("/api/v1/approvals/").json()["results"]
     assert (waiting["id"], waiting["order"], waiting["justification"]) == (
         str(asked.uuid),
         order.number,
@@ -310,7 +310,7 @@ def test_somebody_else_agrees_and_it_happens_as_asked(asked: Approval, manager: 
     assert fresh(order).status == Status.CANCELLED
     work()
     assert factories.record_of(order.lines.get().product).quarantine == 2, "not put back on the shelf, as asked"
-    assert logged_in(manager).get("/api/v1/approvals/").json() == []
+    assert logged_in(manager).get("/api/v1/approvals/").json()["results"] == []
     again = answer_of(decide(manager, asked, "approve"))
     assert (again.status, again.code) == (409, "approval_decided")
     assert books() == []
@@ -466,3 +466,22 @@ def test_other_verbs_say_when_to_try_again(asked: Approval, manager: User, store
         assert answer.status_code == 503
         assert 0 < int(answer.headers["Retry-After"]) <= 1801
     assert world(order) == before
+
+
+def test_where_money_or_stock_moves_a_key_is_asked_for_and_a_repetition_does_nothing(
+    manager: User, store: Store, books: Books
+) -> None:
+    """The key is the caller's own; without one a repeated request could not be told from a new one."""
+    CancelRule.objects.create(undo_minutes=30, direct_statuses=[])
+    order = factories.place_order(store=store, until="approved")
+    browser, path = logged_in(manager), f"/api/v1/orders/{order.number}"
+    for door in ("cancel", "undo", "reinstate"):
+        missing = answer_of(browser.post(f"{path}/{door}/", {}, headers={"Idempotency-Key": ""}))
+        assert (missing.status, missing.code) == (400, "idempotency_key_missing")
+    assert cancel(manager, order, reason="out_of_stock").status_code == 200
+    once = {"Idempotency-Key": "u-1"}
+    first, again = (browser.post(f"{path}/undo/", {"note": "Found it"}, headers=once) for _try in range(2))
+    assert (first.status_code, again.status_code) == (204, 204)
+    assert again["Idempotency-Replayed"] == "true"
+    assert browser.post(f"{path}/undo/", {"note": "Another"}, headers=once).status_code == 422
+    assert books() == []

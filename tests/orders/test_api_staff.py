@@ -431,6 +431,8 @@ def test_a_refund_is_decided_at_once_and_sent_by_a_worker(
         "currency": "EUR",
         "state": "waiting",
         "refund": refund.pk,
+        "kind": "goodwill",
+        "destination": None,
     }
     work()
     refund.refresh_from_db()

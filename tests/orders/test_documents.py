@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.urls import reverse
-from django.utils import timezone
+from django.utils import timezone, translation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pypdf import PdfReader
@@ -17,7 +17,7 @@ from pypdf import PdfReader
 from orders import rules
 from orders.models import Document, DocumentFile, DocumentKind, DocumentSeries, Facts, JournalEntry, Order, OrderLine
 from orders.processing import EventHandler, PaymentChoice, get_event_handler
-from orders.processing.printing import page_of
+from orders.processing.printing import page_of, pdf_of
 from payments.services import credit
 from shop import jobs
 from shop.actors import Actor
@@ -25,6 +25,7 @@ from shop.errors import NotAllowed, Refused
 from shop.models import Job, Store, User
 from shop.money import quantum, rounded
 from tests import factories
+from tests.examples import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -325,7 +326,9 @@ def test_the_proof_of_the_books_finds_a_document_that_was_changed(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_however_a_line_is_taken_apart_its_pieces_add_up_per_rate(data: st.DataObject) -> None:
@@ -380,6 +383,19 @@ def test_a_document_is_in_the_customers_language(
     page = page_of(system.issue_invoice(number=place(language=language).number))
     assert f"<h1>{words}" in page
     assert f'lang="{language}"' in page
+
+
+@pytest.mark.parametrize(("language", "country"), [("en", "Germany"), ("de", "Deutschland"), ("tr", "Almanya")])
+def test_countries_are_named_in_the_documents_language_whoever_issues_it(
+    language: str, country: str, place: Callable[..., Order], system: EventHandler
+) -> None:
+    order = place([("10.00", 1)], language=language, until="paid")
+    with translation.override("tr" if language == "en" else "en"):
+        invoice = system.issue_invoice(number=order.number)
+        system.ship(number=order.number)
+    [slip], [note] = documents(order, DocumentKind.PICKING_SLIP), documents(order, DELIVERY)
+    assert invoice.content["buyer"]["address"][-1] == note.content["deliver_to"][-1] == country
+    assert slip.content["deliver_to"][-1] == "Germany", "it is the staff's"
 
 
 def test_what_customers_typed_is_text_on_the_page(
@@ -443,6 +459,16 @@ def test_a_pdf_is_made_by_a_worker_and_says_what_the_page_says(
     assert answer.headers["Content-Disposition"] == 'attachment; filename="R-00001.pdf"'
     assert "R/00001" in text
     assert "€20.00" in text
+
+
+def test_every_sheet_of_a_pdf_says_which_document_it_belongs_to(
+    place: Callable[..., Order], system: EventHandler
+) -> None:
+    pytest.importorskip("weasyprint", reason="the extra pdf is not installed")
+    invoice = system.issue_invoice(number=place([("1.00", 1)] * 30).number)
+    sheets = [sheet.extract_text() for sheet in PdfReader(io.BytesIO(pdf_of(invoice))).pages]
+    assert len(sheets) > 1
+    assert all(invoice.number in sheet for sheet in sheets)
 
 
 def test_without_the_extra_there_is_the_page_and_a_plain_word(

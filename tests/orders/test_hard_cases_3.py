@@ -173,7 +173,12 @@ def test_a_bulk_run_is_approved_by_the_api_too(manager: User, staff: Staff, stor
     approval = Approval.objects.get(bulk_run=run)
     client = Client()
     client.force_login(staff("Admin"))
-    answer = client.post(f"/api/v1/approvals/{approval.uuid}/approve/", {}, content_type="application/json")
+    answer = client.post(
+        f"/api/v1/approvals/{approval.uuid}/approve/",
+        {},
+        content_type="application/json",
+        headers={"Idempotency-Key": "a-1"},
+    )
     assert answer.status_code == 200, answer.content
     run.refresh_from_db()
     assert run.status == "running"

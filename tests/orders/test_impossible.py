@@ -94,15 +94,14 @@ def test_no_more_comes_back_than_shipped(system: EventHandler, refuses: Callable
     refuses(order, InvalidShippingEvent, lambda: system.take_back(number=order.number, lines=back))
 
 
-@pytest.mark.parametrize("units", [0, -1, 101, True, "1", 1.5, None])
 @pytest.mark.parametrize("verb", ["ship", "cancel", "take_payment", "deliver"])
-def test_nonsense_quantities_are_refused(
-    verb: str, units: Any, system: EventHandler, refuses: Callable[..., Refused]
-) -> None:
+def test_nonsense_quantities_are_refused(verb: str, system: EventHandler, refuses: Callable[..., Refused]) -> None:
     until = {"ship": "paid", "cancel": "paid", "take_payment": "preparing", "deliver": "shipped"}[verb]
     order = factories.place_order([("10.00", 2)], until=until)
     line = order.lines.get()
-    refuses(order, Refused, lambda: getattr(system, verb)(number=order.number, lines={line.pk: units}))
+    nonsense: list[Any] = [0, -1, 101, True, "1", 1.5, None]
+    for units in nonsense:
+        refuses(order, Refused, lambda units=units: getattr(system, verb)(number=order.number, lines={line.pk: units}))
 
 
 def test_lines_of_another_order_are_refused(system: EventHandler, refuses: Callable[..., Refused]) -> None:

@@ -93,52 +93,60 @@ def do(handler: EventHandler, order: Order, verb: str, line: int, units: int) ->
         getattr(handler, verb)(number=number, lines=None if units == 7 else chosen)
 
 
-@settings(max_examples=25, **RELAXED)
-@given(
-    cart=carts(),
-    steps=st.lists(st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integers(1, 7)), min_size=5, max_size=25),
-    parts=st.integers(1, 2),
-)
-def test_whatever_happens_to_an_order_its_books_add_up(
-    cart: dict[str, Any], steps: list[tuple[str, int, int]], parts: int
-) -> None:
-    with undone():
-        smallest = Decimal(PRICES[cart["currency"]][0])
-        choices = [PaymentChoice(gateway="demo", amount=smallest)] if parts == 2 else []
-        try:
-            order = place(cart, payments=[*choices, PaymentChoice(gateway="demo")])
-        except Refused:
-            return  # the first payment was more than the whole order
-        handler = get_event_handler(Actor.system())
-        for verb, line, units in steps:
+@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.nightly)])
+def test_whatever_happens_to_an_order_its_books_add_up(examples: int) -> None:
+    @settings(max_examples=examples, **RELAXED)
+    @given(
+        cart=carts(),
+        steps=st.lists(
+            st.tuples(st.sampled_from(VERBS), st.integers(0, 2), st.integers(1, 7)), min_size=5, max_size=25
+        ),
+        parts=st.integers(1, 2),
+    )
+    def search(cart: dict[str, Any], steps: list[tuple[str, int, int]], parts: int) -> None:
+        with undone():
+            smallest = Decimal(PRICES[cart["currency"]][0])
+            choices = [PaymentChoice(gateway="demo", amount=smallest)] if parts == 2 else []
             try:
-                do(handler, order, verb, line, units)
+                order = place(cart, payments=[*choices, PaymentChoice(gateway="demo")])
             except Refused:
-                continue
-        for hour in range(30, 40):
-            jobs.drain(clock=lambda hour=hour: timezone.now() + timedelta(hours=hour))
-        assert list(verify()) == []
+                return  # the first payment was more than the whole order
+            handler = get_event_handler(Actor.system())
+            for verb, line, units in steps:
+                try:
+                    do(handler, order, verb, line, units)
+                except Refused:
+                    continue
+            for hour in range(30, 40):
+                jobs.drain(clock=lambda hour=hour: timezone.now() + timedelta(hours=hour))
+            assert list(verify()) == []
+
+    search()
 
 
-@settings(max_examples=25, **RELAXED)
-@given(cart=carts(), order_of=st.randoms(use_true_random=False))
-def test_partial_cancellations_give_back_exactly_what_was_paid(cart: dict[str, Any], order_of: Any) -> None:
-    with undone():
-        order = place(cart, until="paid")
-        handler = get_event_handler(Actor.system())
-        units = [line.pk for line in order.lines.all() for _unit in range(line.quantity)]
-        order_of.shuffle(units)
-        cancelled: dict[int, int] = {}
-        for pk in units:
-            handler.cancel(number=order.number, lines={pk: 1})
-            cancelled[pk] = cancelled.get(pk, 0) + 1
-            paid = Payment.objects.filter(reference=order.number)
-            worth = sum(
-                first_units(line.total, line.quantity, cancelled.get(line.pk, 0), order.currency)
-                for line in order.lines.all()
-            )
-            assert sum(p.refund_reserved for p in paid) == worth
-        assert sum(p.refund_reserved for p in Payment.objects.filter(reference=order.number)) == order.total
+@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.nightly)])
+def test_partial_cancellations_give_back_exactly_what_was_paid(examples: int) -> None:
+    @settings(max_examples=examples, **RELAXED)
+    @given(cart=carts(), order_of=st.randoms(use_true_random=False))
+    def search(cart: dict[str, Any], order_of: Any) -> None:
+        with undone():
+            order = place(cart, until="paid")
+            handler = get_event_handler(Actor.system())
+            units = [line.pk for line in order.lines.all() for _unit in range(line.quantity)]
+            order_of.shuffle(units)
+            cancelled: dict[int, int] = {}
+            for pk in units:
+                handler.cancel(number=order.number, lines={pk: 1})
+                cancelled[pk] = cancelled.get(pk, 0) + 1
+                paid = Payment.objects.filter(reference=order.number)
+                worth = sum(
+                    first_units(line.total, line.quantity, cancelled.get(line.pk, 0), order.currency)
+                    for line in order.lines.all()
+                )
+                assert sum(p.refund_reserved for p in paid) == worth
+            assert sum(p.refund_reserved for p in Payment.objects.filter(reference=order.number)) == order.total
+
+    search()
 
 
 # Numbers that nothing follows from in units, stock or money: a table, or one field of it, and why.
@@ -165,6 +173,7 @@ NOT_IN_THE_BOOKS = {
 }
 
 
+@pytest.mark.thorough
 def test_a_single_tampered_number_is_found(
     books: Callable[[], list[str]], system: EventHandler, work: Callable[[], int]
 ) -> None:

@@ -300,6 +300,22 @@ def requested(kind: str) -> Callable[[Desk, Case], Any]:
     return ask
 
 
+def sent_back(desk: Desk, case: Case) -> Any:
+    """A return that is awaited: its code, and the request."""
+    request_id = requested(REFUND)(desk, case)
+    if request_id is None:
+        return None
+    request = system().decide_request(request_id=request_id, approve=True)
+    assert request.goods_return is not None
+    return request.goods_return.code, request.pk
+
+
+def said_of_return(case: Case, actor: Actor) -> str:
+    if isinstance(case.actions(actor), str):
+        return "return_not_found"
+    return YES if actor.may("orders.return_order", store_id=case.order.store_id) else "not_allowed"
+
+
 def said_of_request(case: Case, actor: Actor) -> str:
     if isinstance(case.actions(actor), str):
         return "not_found"
@@ -394,6 +410,20 @@ DEEDS = [
         lambda h, c: h.decide_request(request_id=c.given, approve=True),
         said=said_of_request,
         arrange=requested(REFUND),
+    ),
+    Deed(
+        "receive-return",
+        "Receive a return",
+        lambda h, c: h.receive_return(code=c.given[0]),
+        said=said_of_return,
+        arrange=sent_back,
+    ),
+    Deed(
+        "inspect-return",
+        "Inspect a return",
+        lambda h, c: h.inspect_return(code=c.given[0], found={c.given[1]: {"sellable": 1}}),
+        said=said_of_return,
+        arrange=sent_back,
     ),
     Deed("take-back", "Take back", lambda h, c: h.take_back(number=c.number, lines={c.line: (1, "sellable")})),
     Deed("refund", "Refund", lambda h, c: h.refund(number=c.number, amount=ONE, note="Sorry")),

@@ -19,6 +19,7 @@ from shop import jobs
 from shop.actors import Actor
 from shop.money import first_units, next_units, quantum, rounded
 from tests import factories
+from tests.examples import examples
 from tests.orders.test_lives import undone
 
 PRICES = {
@@ -83,7 +84,7 @@ def one_by_one(order: Order) -> list[int]:
 # The rule by itself
 
 
-@settings(max_examples=150, **RELAXED)
+@settings(max_examples=examples(150), **RELAXED)
 @given(
     currency=st.sampled_from(sorted(PRICES)),
     cents=st.integers(0, 100_000),

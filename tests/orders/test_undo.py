@@ -130,7 +130,8 @@ def test_undone_the_order_is_exactly_as_before(
     row = Cancellation.objects.get(order=order)
     assert (row.status, row.outcome) == (Cancellation.Status.UNDONE, "Found one")
     assert row.undone_by
-    assert order.journal.latest("sequence").verb == "undo_cancellation"
+    asked, undone = order.journal.get(verb="cancel"), order.journal.latest("sequence")
+    assert (undone.verb, asked.before["undo_until"], undone.after["undo_until"]) == ("undo_cancellation", None, None)
     assert books() == []
 
 

@@ -11,6 +11,7 @@ from payments import services
 from payments.models import DemoGatewayEntry, DemoGatewayFault, Payment, Transaction
 from shop import jobs
 from shop.models import Job
+from tests.payments.fake_stripe import SECRET_KEY, WEBHOOK_SECRET, FakeStripe
 
 TOLD = "tests.payment_changed"
 
@@ -114,3 +115,28 @@ def books():
         assert Till().moved() == Till().moved_at_gateway()
 
     return agree
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Stripe
+
+
+@pytest.fixture(scope="session")
+def stripe_server():
+    server = FakeStripe()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def stripe(stripe_server, settings):
+    """Our fake of Stripe, empty, and a desk that is set up for it."""
+    stripe_server.reset()
+    settings.STRIPE_SECRET_KEY = SECRET_KEY
+    settings.STRIPE_WEBHOOK_SECRET = WEBHOOK_SECRET
+    settings.STRIPE_API_BASE = stripe_server.url
+    settings.PAYMENT_GATEWAYS = {
+        **settings.PAYMENT_GATEWAYS,
+        "stripe": "payments.gateways.stripe.StripeGateway",
+    }
+    return stripe_server

@@ -25,6 +25,7 @@ from payments.tasks import expire_credit
 from shop.models import Job
 from shop.roles import MANAGER, SERVICE
 from tests import factories
+from tests.examples import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -254,7 +255,9 @@ steps = st.lists(
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(30),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=steps)
 def test_no_sequence_of_movements_gets_past_the_bounds(grant, owner, steps):
@@ -501,3 +504,19 @@ def test_the_list_takes_the_same_number_of_queries_for_any_number_of_accounts(
     client = person(MANAGER)
     with django_assert_max_num_queries(16):
         client.get(reverse("admin:payments_creditaccount_changelist"))
+
+
+def test_a_long_ledger_is_read_page_by_page(person, owner):
+    account = CreditAccount.objects.create(owner=owner, kind=LOYALTY, currency="EUR")
+    at = timezone.now()
+    CreditEntry.objects.bulk_create(
+        CreditEntry(account=account, kind="granted", amount=1, key=f"g{n}", note=f"Nr. {n:02d}", created_at=at)
+        for n in range(40)
+    )
+    address, client = reverse("admin:payments_creditaccount_change", args=[account.pk]), person(SERVICE)
+    newest = client.get(address).content.decode()
+    assert [f"Nr. {n:02d}" in newest for n in (39, 15, 14)] == [True, True, False]
+    older = client.get(address, {"before": newest.split("?before=")[1].split('"')[0]}).content.decode()
+    assert [f"Nr. {n:02d}" in older for n in (15, 14, 0)] == [False, True, True]
+    assert "?before=" not in older
+    assert "Nr. 39" in client.get(address, {"before": "٣x"}).content.decode(), "nonsense in the address is no fault"

@@ -10,6 +10,7 @@ from payments import rules, services
 from payments.models import Attempt, DemoGatewayFault, Payment, Refund, Transaction
 from shop.errors import Refused
 from shop.models import Job
+from tests.examples import examples
 
 pytestmark = pytest.mark.django_db
 
@@ -78,7 +79,9 @@ steps = st.lists(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(payments=st.lists(amounts, min_size=1, max_size=3), steps=steps)
 def test_no_sequence_of_requests_gets_past_the_bounds(till, books, payments, steps):

@@ -67,3 +67,42 @@ def test_a_demo_gateway_on_a_real_desk_is_warned_of(settings):
     assert [found.id for found in gateways.check_no_demo_gateway(None)] == ["payments.W001"]
     settings.DEMO = True
     assert gateways.check_no_demo_gateway(None) == []
+
+
+class Fine(DemoGateway):
+    def __init__(self, *, account: str = ""): ...
+
+
+class NeedsArguments(DemoGateway):
+    def __init__(self, settings): ...
+
+
+class LacksItsKey(DemoGateway):
+    def __init__(self):
+        raise KeyError("OUR_KEY is missing")
+
+
+class OtherArguments(DemoGateway):
+    def lookup(self, key): ...
+
+
+class HalfOfWebhooks(DemoGateway):
+    def verify_webhook(self, headers, body): ...
+
+
+@pytest.mark.parametrize(
+    "code, gateway, told",
+    [
+        ("our-bank", Fine, None),
+        ("our bank", Fine, "a-z"),
+        ("bank", NeedsArguments, "made without arguments"),
+        ("bank", LacksItsKey, "OUR_KEY is missing"),
+        ("bank", OtherArguments, "lookup cannot be called as the desk calls it"),
+        ("bank", HalfOfWebhooks, "webhooks need both"),
+    ],
+)
+def test_a_gateway_that_the_desk_could_not_call_is_refused_at_start(settings, code, gateway, told):
+    settings.PAYMENT_GATEWAYS = {code: f"{__name__}.{gateway.__name__}"}
+    found = gateways.check_gateways(None)
+    assert [error.id for error in found] == (["payments.E006"] if told else [])
+    assert all(told in error.msg for error in found)

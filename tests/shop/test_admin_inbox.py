@@ -467,6 +467,15 @@ def test_what_only_a_person_can_do_has_done_by_hand_as_its_first_button(
         assert first_button(client, reverse(INBOX) + f"?q={job.key}") == page(job, name)
 
 
+def test_what_only_a_person_can_do_is_not_tried_again(person: Callable[..., Client], store: Store) -> None:
+    client = person("shop.handle_job", stores=[store])
+    heavy, light = (failed(key, store=store, args={"heavy": key == "heavy"}) for key in ("heavy", "light"))
+    assert page(heavy, "retry") not in client.get(reverse(INBOX)).content.decode()
+    assert str(jobs.BY_HAND) in client.post(page(heavy, "retry")).content.decode()
+    client.post(reverse(INBOX), {"action": "retry", "_selected_action": [heavy.pk, light.pk]})
+    assert [Job.objects.get(pk=job.pk).state for job in (heavy, light)] == ["needs_attention", "waiting"]
+
+
 def test_a_refund_to_be_transferred_by_hand_asks_for_that_first(
     client: Client, place: Callable[..., Order], system: EventHandler, work: Callable[[], int]
 ) -> None:

@@ -25,7 +25,7 @@ def test_every_link_of_the_documents_leads_to_a_file() -> None:
 
 
 def test_every_documented_setting_is_read() -> None:
-    source = (ROOT / "shop" / "settings.py").read_text() + (ROOT / "run").read_text()
+    source = "".join((ROOT / name).read_text() for name in ("shop/settings.py", "run", "manage.py"))
     table = (ROOT / "docs" / "operating.md").read_text().split("## Processes")[0]
     for name in re.findall(r"`([A-Z][A-Z_]{3,})`", table):
         assert name in source, name

@@ -6,6 +6,7 @@ is, so it can be run at every start.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,14 +21,26 @@ from django.contrib.auth.models import Group
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.utils import timezone
+from PIL import Image, ImageDraw
 
 from checkout import services as checkout
 from checkout.models import Cart, Discount, PaymentMethod, ShippingMethod
 from inventory import services as inventory
 from inventory.models import Location, Product
-from orders.models import ApprovalPolicy, CancellationReason, CancellationRequest, CancelRule, Hold, Order, OrderNote
+from orders.models import (
+    ApprovalPolicy,
+    CancellationReason,
+    CancellationRequest,
+    CancelRule,
+    Hold,
+    Order,
+    OrderNote,
+    ReturnCarrier,
+    ReturnPolicy,
+)
 from orders.processing import get_event_handler, pay_now
-from orders.processing.requesting import Wish
+from orders.processing.requesting import Pickup, Wish
+from orders.rules import Picture
 from payments.models import CreditAccount, DemoGatewayFault
 from payments.services import credit
 from shop import jobs
@@ -209,6 +222,7 @@ SCENES = [
     Scene("shipped-cash", GRETE, (("DRIPPER", 2),), "standard", "cash", 54, ("approve", "prepare", "ship")),
     Scene("delivered-1", ANNA, (("KETTLE", 1), ("EBOOK-TEA", 1)), "express", "card", 96, SENT),
     Scene("returning", ANNA, (("LAMP", 1), ("TEA-DARJ", 1)), "standard", "card", 120, (*SENT, "ask_to_return")),
+    Scene("sent-back", ANNA, (("MUG-RED", 2), ("DRIPPER", 1)), "standard", "card", 140, (*SENT, "send_back")),
     Scene("refunded", GRETE, (("GRINDER", 1),), "standard", "card", 170, (*SENT, "take_back")),
     Scene("goodwill", ANNA, (("TRAY-OAK", 2),), "standard", "card", 190, (*SENT, "refund_some")),
     Scene("cancelled-1", ANNA, (("POT-1L", 1),), "standard", "card", 60, ("cancel_by_customer",)),
@@ -327,11 +341,22 @@ class Story:
         self._ask(CancellationRequest.Type.CANCEL, "no_longer_needed", "I have found them at home after all.")
 
     def ask_to_return(self) -> None:
-        self._ask(CancellationRequest.Type.REFUND, "arrived_damaged", "The shade is dented.")
+        day = timezone.localdate() + timedelta(days=2)
+        how = {"carrier": ReturnCarrier.objects.get(code="van"), "pickup": Pickup(day, "09:00", "12:00")}
+        words, kind = "The shade is dented.", CancellationRequest.Type.REFUND
+        self._ask(kind, "arrived_damaged", words, pictures=(_dent(),), **how)
 
-    def _ask(self, kind: str, reason: str, words: str) -> None:
+    def send_back(self) -> None:
+        """Both articles come back in one parcel, which has arrived."""
+        reason, post = CancellationReason.objects.get(code="changed_mind"), ReturnCarrier.objects.get(code="post")
+        wishes = [Wish(line.pk, line.quantity, "refund", reason, carrier=post) for line in self._lines()]
+        for request in self.buyer.request_cancellation(number=self.number, wishes=wishes):
+            self.service.decide_request(request_id=request.pk, approve=True)
+        self.fulfilment.receive_return(code=self.order.returns.get().code)
+
+    def _ask(self, kind: str, reason: str, words: str, **how: Any) -> None:
         line, why = self._lines()[0], CancellationReason.objects.get(code=reason)
-        wish = Wish(line_id=line.pk, units=line.quantity, type=kind, reason=why, description=words)
+        wish = Wish(line_id=line.pk, units=line.quantity, type=kind, reason=why, description=words, **how)
         self.buyer.request_cancellation(number=self.number, wishes=[wish])
 
     def take_back(self) -> None:
@@ -406,6 +431,7 @@ def _load(now: datetime) -> int:
     stores = {code: _made(Store, code, fields) for code, fields in STORES.items()}
     people = _people(stores)
     _policies(stores)
+    _returns(now)
     _methods(stores)
     _stock(stores, now)
     _credit(people, now)
@@ -449,6 +475,31 @@ def _policies(stores: dict[str, Store]) -> None:
     _rule, is_new = CancelRule.objects.get_or_create(store=stores[BERLIN], channel="", defaults=fields)
     if is_new:
         ApprovalPolicy.objects.filter(name="High value").update(is_active=True)
+
+
+def _returns(now: datetime) -> None:
+    """A month to send back, for a fee; by post, or fetched at the door."""
+    if not ReturnPolicy.objects.exists():
+        ReturnPolicy.objects.create(valid_from=now - timedelta(days=400), return_days=30, fee=Decimal("4.90"))
+    words = "Hand the parcel in at any post office; keep the receipt until you have your money."
+    _made(ReturnCarrier, "post", {"name": "Post", "instructions": words})
+    words = "Our driver rings at the door; have the parcel ready."
+    _made(ReturnCarrier, "van", {"name": "Lindenhof van", "fetches": True, "instructions": words, "position": 1})
+
+
+def _dent() -> Picture:
+    """What a customer's telephone saw of a lamp: a shade with a dent."""
+    image = Image.new("RGB", (480, 360), "#e8e2d8")
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((0, 290, 480, 360), fill="#b9a58c")
+    pen.rectangle((232, 190, 248, 290), fill="#4a4a4a")
+    pen.ellipse((180, 278, 300, 302), fill="#3a3a3a")
+    pen.polygon([(190, 60), (290, 60), (350, 200), (130, 200)], fill="#d9a441")
+    pen.ellipse((262, 118, 318, 168), fill="#a5752a")
+    pen.arc((262, 118, 318, 168), 20, 200, fill="#6b4a18", width=4)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=80)
+    return Picture(out.getvalue(), *image.size)
 
 
 def _methods(stores: dict[str, Store]) -> None:

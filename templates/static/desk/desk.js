@@ -60,6 +60,14 @@
     }
     document.addEventListener('click', event => closeMenus(event.target.closest('details.desk-filter')));
 
+    // The navigation shows where one is, also where its list is longer than the window, or wider than the phone.
+    const nav = document.querySelector('.desk-nav'), here = nav?.querySelector('[aria-current]');
+    if (here) {
+        const own = here.getBoundingClientRect(), box = nav.getBoundingClientRect();
+        nav.scrollTop += Math.max(0, own.bottom - Math.min(box.bottom, window.innerHeight) + 12);
+        nav.scrollLeft += Math.max(0, own.right - box.right + 12);
+    }
+
     // A second click on the same button sends nothing. (The server knows the double submit as well.)
     document.querySelectorAll('form[data-once]').forEach(form => {
         form.addEventListener('submit', () => {

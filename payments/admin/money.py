@@ -1,7 +1,8 @@
-"""What staff see of payments: payments, refunds and transactions, customers' credit, the demo gateway's faults."""
+"""What staff see of money: payments, refunds, transactions, credit, what gateways told, the demo gateway's faults."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -26,22 +29,31 @@ from payments.models import (
     CreditEntry,
     DemoGatewayEntry,
     DemoGatewayFault,
+    Dispute,
     Payment,
     Refund,
     Transaction,
+    WebhookReceived,
 )
+from payments.rules import masked_iban
 from payments.services import credit
 from shop.actors import Actor
 from shop.errors import Refused
 from shop.money import shown
-from shop.staff import Action, ActionForm, ReadOnlyActionsAdmin, ReadOnlyAdmin, StoreFilter
+from shop.staff import Action, ActionForm, BulkTold, ReadOnlyActionsAdmin, ReadOnlyAdmin, StoreFilter, actor_of
 
 if TYPE_CHECKING:
     TabularInline = admin.TabularInline[Any, Any]
+    InlineFormSet = forms.BaseInlineFormSet[Any, Any, Any]
     ModelAdmin = admin.ModelAdmin[Any]
 else:  # generic for the type checker only
     TabularInline = admin.TabularInline
+    InlineFormSet = forms.BaseInlineFormSet
     ModelAdmin = admin.ModelAdmin
+
+
+# Who works off the inbox makes the transfers that are to be made by hand.
+TRANSFERS = "shop.handle_job"
 
 
 class ReadOnlyInline(TabularInline):
@@ -160,7 +172,7 @@ class TransactionAdmin(ReadOnlyActionsAdmin):
     fields = [
         "payment_link",
         ("kind", "amount_shown", "status"),
-        ("cause", "refund"),
+        ("cause", "refund", "destination"),
         ("gateway_key", "gateway_reference"),
         "error",
         ("created_at", "settled_at", "settled_by"),
@@ -190,7 +202,7 @@ class TransactionAdmin(ReadOnlyActionsAdmin):
 
     @admin.display(description=gettext_lazy("gateway"), ordering="payment__gateway")
     def gateway(self, row: Transaction) -> str:
-        return row.payment.gateway
+        return row.gateway
 
     @admin.display(description=gettext_lazy("amount"), ordering="amount")
     def amount_shown(self, row: Transaction) -> str:
@@ -209,14 +221,46 @@ class RefundAdmin(ReadOnlyActionsAdmin):
 
     store_path = "store"
     list_display = ["reference", "amount_shown", "status", "reason", "store", "created_at", "settled_at"]
-    list_filter = ["status", StoreFilter, "currency", "created_at"]
+    list_filter = ["status", "origin", StoreFilter, "currency", "created_at"]
     list_select_related = ["store"]
     search_fields = ["reference", "cause"]
     search_help_text = gettext_lazy("Order number.")
     date_hierarchy = "created_at"
-    fields = [("reference", "store"), ("amount_shown", "status"), "reason", "cause", ("created_at", "settled_at")]
-    readonly_fields = ["amount_shown", "created_at"]
+    fields = [
+        ("reference", "store"),
+        ("amount_shown", "status", "origin"),
+        "reason",
+        ("goes_to", "owner"),
+        "consent",
+        "cause",
+        ("created_at", "settled_at"),
+    ]
+    readonly_fields = ["amount_shown", "goes_to", "bank_account", "bank_account_masked", "created_at"]
     inlines = [TransactionInline]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Only what there is; the whole bank account for those who may do the transfer, while it is to be done."""
+        fields: list[Any] = list(self.fields)
+        if obj is not None and not obj.consent:
+            fields.remove("consent")
+            fields[fields.index(("goes_to", "owner"))] = "goes_to"
+        if obj is not None and obj.bank_iban:
+            whole = obj.bank_holder and actor_of(request).may(TRANSFERS, store_id=obj.store_id)
+            fields.insert(fields.index("cause"), "bank_account" if whole else "bank_account_masked")
+        return fields
+
+    @admin.display(description=gettext_lazy("goes to"))
+    def goes_to(self, refund: Refund) -> str:
+        return services.gateway_label(refund.destination) if refund.destination else _("back as it was paid")
+
+    @admin.display(description=gettext_lazy("bank account"))
+    def bank_account(self, refund: Refund) -> str:
+        iban = " ".join(refund.bank_iban[at : at + 4] for at in range(0, len(refund.bank_iban), 4))
+        return f"{iban}, {refund.bank_holder}"
+
+    @admin.display(description=gettext_lazy("bank account"))
+    def bank_account_masked(self, refund: Refund) -> str:
+        return masked_iban(refund.bank_iban)
 
     @admin.display(description=gettext_lazy("amount"), ordering="amount")
     def amount_shown(self, refund: Refund) -> str:
@@ -289,8 +333,32 @@ def _adjust(account: CreditAccount, actor: Actor, data: dict[str, Any]) -> str:
     }
 
 
+LEDGER_ROWS = 25
+
+
+class LedgerPage(InlineFormSet):
+    """Some entries of a ledger, newest first: whoever pays with points all year has hundreds."""
+
+    before: int | None = None
+
+    @cached_property
+    def entries(self) -> list[Any]:
+        rows = super().get_queryset()
+        return list((rows if self.before is None else rows.filter(pk__lt=self.before))[: LEDGER_ROWS + 1])
+
+    def get_queryset(self) -> Any:
+        return self.entries[:LEDGER_ROWS]
+
+    @property
+    def older(self) -> int | None:
+        """Before which entry the next page begins; None: this is the last."""
+        return self.entries[LEDGER_ROWS - 1].pk if len(self.entries) > LEDGER_ROWS else None
+
+
 class CreditEntryInline(ReadOnlyInline):
     model = CreditEntry
+    formset = LedgerPage
+    template = "admin/payments/creditaccount/ledger.html"
     ordering = ["-pk"]
     show_change_link = False
     verbose_name_plural = gettext_lazy("ledger")
@@ -299,6 +367,12 @@ class CreditEntryInline(ReadOnlyInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).select_related("account")
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        page: Any = super().get_formset(request, obj, **kwargs)
+        before = request.GET.get("before", "")
+        page.before = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+        return page
 
     @admin.display(description=gettext_lazy("amount"))
     def amount_shown(self, entry: CreditEntry) -> str:
@@ -359,6 +433,127 @@ class CreditAccountAdmin(ReadOnlyActionsAdmin):
     @admin.display(description=gettext_lazy("held for orders"), ordering="held")
     def held_shown(self, account: CreditAccount) -> str:
         return shown(account.held, account.currency)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What gateways told
+
+
+def _replay(row: WebhookReceived, actor: Actor, data: dict[str, Any]) -> str:
+    services.replay_webhook(webhook_id=row.pk)
+    return _("The gateway is asked again; see below what became of it.")
+
+
+@admin.register(WebhookReceived)
+class WebhookReceivedAdmin(ReadOnlyActionsAdmin):
+    """What gateways told by webhooks, as it came, and what became of it."""
+
+    list_display = ["kind", "reference", "outcome", "told", "received_at"]
+    list_filter = ["outcome", "gateway", "received_at"]
+    search_fields = ["=reference", "=event_id", "kind"]
+    search_help_text = gettext_lazy("Order number, an event's id at the gateway, or its kind.")
+    show_full_result_count = False
+    list_per_page = 50
+    actions = ["replay"]
+    fieldsets = [
+        (None, {"fields": ["kind", "event_id", "gateway", "received_at"]}),
+        (gettext_lazy("What became of it"), {"fields": ["outcome", "told", "reference", "processed_at", "replays"]}),
+        (gettext_lazy("What was received"), {"fields": ["body_shown"]}),
+    ]
+    readonly_fields = ["body_shown"]
+    desk_actions = [
+        Action(
+            name="replay",
+            label=gettext_lazy("Process again"),
+            description=gettext_lazy(
+                "The gateway is asked how it stands now. What is in the books already stays once."
+            ),
+            act=_replay,
+            permission="payments.replay_webhookreceived",
+            refusal=lambda row, actor: services.StillProcessing() if services.is_being_processed(webhook=row) else None,
+        )
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookReceived]:
+        """Those of people's own stores; what belongs to no payment yet is of no store. They hold customers' details."""
+        rows, actor = super().get_queryset(request), actor_of(request)
+        if actor.stores is None:
+            return rows
+        return rows.filter(reference__in=Payment.objects.filter(store__in=actor.stores).values("reference"))
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return actor_of(request).may("payments.replay_webhookreceived")
+
+    @admin.action(description=gettext_lazy("Process again"), permissions=["replay"])
+    def replay(self, request: HttpRequest, queryset: QuerySet[WebhookReceived]) -> None:
+        if not self.has_replay_permission(request):
+            raise PermissionDenied
+        told = BulkTold()
+        for row in queryset.order_by("pk"):  # as they came
+            try:
+                services.replay_webhook(webhook_id=row.pk)
+                told.done += 1
+            except Refused as no:
+                told.refuse(row, no)
+        told.tell(request, done=_("%(count)d processed again."))
+
+    @admin.display(description=gettext_lazy("body"))
+    def body_shown(self, row: WebhookReceived) -> SafeString:
+        return format_html("<pre>{}</pre>", json.dumps(row.body, indent=2, ensure_ascii=False))
+
+
+@admin.register(Dispute)
+class DisputeAdmin(ReadOnlyAdmin, ModelAdmin):
+    """Money that customers' banks asked back. It is answered at the gateway; here is what it did to the books."""
+
+    list_display = ["reference", "amount_shown", "status", "reason_shown", "respond_by", "charged_back", "opened_at"]
+    list_filter = ["status", "payment__gateway", "opened_at"]
+    list_select_related = ["payment", "chargeback"]
+    search_fields = ["=payment__reference", "=gateway_reference"]
+    search_help_text = gettext_lazy("Order number, or the dispute's id at the gateway.")
+    fields = [
+        "task",
+        "status",
+        "payment_link",
+        "gateway_reference",
+        "amount_shown",
+        "reason_shown",
+        "opened_at",
+        "respond_by",
+        "ended_at",
+        "charged_back",
+    ]
+    readonly_fields = ["task", "payment_link", "amount_shown", "reason_shown", "charged_back"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Dispute]:
+        rows, actor = super().get_queryset(request), actor_of(request)
+        return rows if actor.stores is None else rows.filter(payment__store__in=actor.stores)
+
+    @admin.display(description=gettext_lazy("order"), ordering="payment__reference")
+    def reference(self, row: Dispute) -> str:
+        return row.payment.reference
+
+    @admin.display(description=gettext_lazy("amount"), ordering="amount")
+    def amount_shown(self, row: Dispute) -> str:
+        return shown(row.amount, row.currency)
+
+    @admin.display(description=gettext_lazy("reason"), ordering="reason")
+    def reason_shown(self, row: Dispute) -> str:
+        return row.reason.replace("_", " ") or "–"
+
+    @admin.display(description=gettext_lazy("charged back"))
+    def charged_back(self, row: Dispute) -> str:
+        return shown(row.chargeback.amount, row.currency) if row.chargeback else "–"
+
+    @admin.display(description=gettext_lazy("what to do"))
+    def task(self, row: Dispute) -> str:
+        return services.dispute_task(dispute=row) or _("Nothing.")
+
+    @admin.display(description=gettext_lazy("payment"))
+    def payment_link(self, row: Dispute) -> SafeString:
+        return format_html(
+            '<a href="{}">{}</a>', reverse("admin:payments_payment_change", args=[row.payment_id]), row.payment
+        )
 
 
 class DemoGatewayFaultAdmin(ModelAdmin):

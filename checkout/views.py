@@ -1,0 +1,480 @@
+"""The storefront's pages: read as the API reads; all that a customer does is sent to the API by the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.core.paginator import Paginator
+from django.db.models import Sum
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.middleware.csrf import get_token
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.functional import cached_property
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.generic import TemplateView
+
+from checkout import services
+from checkout.models import Address, Cart
+from checkout.rules import countries, printable, shipping_price
+from inventory.models import Product
+from orders.api.base import MAX_NUMBER_LENGTH, orders_of
+from orders.api.own_orders import ReasonsView
+from orders.api.serializers import OrderSerializer
+from orders.api.shown import ShownLine, shown
+from orders.api.withdrawing import WithdrawalThrottle
+from orders.models import CancellationRequest, Facts, Order, Status
+from orders.processing import get_event_handler
+from orders.processing.policies import rulebook
+from orders.views import WithdrawSteps
+from payments.models import CreditAccount
+from payments.services import credit
+from shop.csp import HEADER, policy
+from shop.errors import Refused, Words
+from shop.models import Store, User
+from shop.money import ZERO
+
+# What the pages say of these refusals, whose words in the API are the storefront contract's own.
+REFUSED: Mapping[str, Words] = {
+    "order_already_cancelled": gettext_lazy("This is cancelled already."),
+    "cancellation_in_progress": gettext_lazy("You have asked for this already; it is being worked on."),
+    "order_status_forbids": gettext_lazy("It is too late to cancel this order."),
+    "order_invoiced": gettext_lazy("The invoice has been issued, so this order cannot be cancelled any more."),
+    "cancellation_expired": gettext_lazy("The time to cancel this order is over."),
+    "item_status_forbids": gettext_lazy("One of these items cannot be cancelled or sent back any more."),
+    "order_100_3": gettext_lazy("The address of this order cannot be changed any more."),
+}
+# In the session: the code of the store that the visitor has chosen.
+STORE = "storefront_store"
+PRODUCTS_PER_PAGE, ORDERS_PER_PAGE = 24, 10
+
+
+class Page(TemplateView):
+    """Base of the pages: which store, who visits, what every page shows; nobody else keeps or frames it."""
+
+    http_method_names = ["get", "head", "options"]
+    # Guests are asked to log in first.
+    for_customers = False
+    # Which entry of the navigation this page is.
+    here = ""
+    # What a shop's own template of this page may be called, in the folder SHOP_APP_LABEL or in shop/.
+    shops_template = ""
+
+    def get_template_names(self) -> list[str]:
+        labels = dict.fromkeys([settings.SHOP_APP_LABEL, "shop"]) if self.shops_template else {}
+        return [*(f"{label}/{self.shops_template}" for label in labels), str(self.template_name)]
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if self.for_customers and self.customer is None:
+            to = f"{reverse('shop-login')}?{urlencode({'next': request.get_full_path()})}"
+            return self._guarded(HttpResponseRedirect(to))
+        get_token(request)  # sets the cookie that every action of the page sends back
+        try:
+            return self._guarded(super().dispatch(request, *args, **kwargs))
+        except Http404:
+            return self._guarded(render(request, "storefront/missing.html", self._frame(), status=404))
+
+    def _guarded(self, response: HttpResponseBase) -> HttpResponseBase:
+        response.headers[HEADER] = policy()
+        if isinstance(response, HttpResponse):
+            patch_cache_control(response, private=True, no_store=True)
+            patch_vary_headers(response, ["Accept-Language", "Cookie"])
+        return response
+
+    @cached_property
+    def now(self) -> datetime:
+        return timezone.now()
+
+    @cached_property
+    def customer(self) -> User | None:
+        """Who is logged in. In the shop staff are customers too."""
+        user = self.request.user
+        return user if isinstance(user, User) else None
+
+    @cached_property
+    def stores(self) -> list[Store]:
+        return list(Store.objects.filter(is_active=True).order_by("pk"))
+
+    @cached_property
+    def store(self) -> Store:
+        """The store that `?store=` names, now or before, or the first one. Raises Http404 where there is none."""
+        chosen = self.request.GET.get("store", "")
+        code = chosen or self.request.session.get(STORE, "")
+        store = next((store for store in self.stores if store.code == code), None)
+        if store is not None and chosen:
+            self.request.session[STORE] = store.code
+        if store is None and not self.stores:
+            raise Http404
+        return store or self.stores[0]
+
+    @cached_property
+    def cart(self) -> Cart | None:
+        """The visitor's open cart, if any has been opened."""
+        return services.visitors_cart(
+            session=self.request.session, customer=self.customer, store_id=self.store.pk, as_of=self.now
+        )
+
+    @cached_property
+    def book(self) -> list[Address]:
+        """The customer's address book, the default first."""
+        mine = Address.objects.filter(customer=self.customer) if self.customer else Address.objects.none()
+        return list(mine.order_by("-is_default_shipping", "-pk"))
+
+    def _frame(self) -> dict[str, Any]:
+        cart = self.cart if self.stores else None
+        return {
+            "store": self.store if self.stores else None,
+            "stores": self.stores,
+            "customer": self.customer,
+            "cart_units": (cart.items.aggregate(units=Sum("quantity"))["units"] or 0) if cart else 0,
+            "demo": settings.DEMO,
+            "refused": REFUSED,
+            "here": self.here,
+        }
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**self._frame(), **kwargs)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is for sale
+
+
+class CataloguePage(Page):
+    template_name = "storefront/catalogue.html"
+    here = "shop"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        search = printable(self.request.GET.get("search", "")).strip()
+        found = Paginator(services.products_of(store=self.store, search=search), PRODUCTS_PER_PAGE)
+        page = found.get_page(self.request.GET.get("page"))
+        return super().get_context_data(
+            search=search,
+            page=page,
+            pages=found.get_elided_page_range(page.number, on_each_side=1, on_ends=1),
+            query=urlencode({"search": search}) if search else "",
+            products=[(product, left) for product, left in with_stock(page.object_list, self.store)],
+            **kwargs,
+        )
+
+
+class ProductPage(Page):
+    template_name = "storefront/product.html"
+    here = "shop"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        sku = printable(kwargs["sku"])
+        product = services.products_of(store=self.store).filter(sku=sku).first() or self._elsewhere(sku)
+        if product is None:
+            raise Http404
+        (_product, left), *_rest = with_stock([product], self.store)
+        ways = services.ways_to_ship(store=self.store)
+        return super().get_context_data(**kwargs, product=product, left=left, ways=ways)
+
+    def _elsewhere(self, sku: str) -> Product | None:
+        """The product of another store: a link to it leads there."""
+        for store in self.stores:
+            if (product := services.products_of(store=store).filter(sku=sku).first()) is not None:
+                self.store = store
+                self.request.session[STORE] = store.code
+                return product
+        return None
+
+
+def with_stock(products: Sequence[Product] | Any, store: Store) -> Iterator[tuple[Product, int | None]]:
+    """Products with the units that one order can get of each; None: any number. One query."""
+    tracked = [product.pk for product in products if product.track_stock]
+    most = services.available_units(product_ids=tracked, store_id=store.pk) if tracked else {}
+    for product in products:
+        yield product, max(0, most.get(product.pk, 0)) if product.track_stock else None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Cart and checkout
+
+
+class CartPage(Page):
+    template_name = "storefront/cart.html"
+    here = "cart"
+    # Without them a cart cannot be ordered yet, but that is asked at the checkout.
+    asked_later = ("email", "shipping_method", "payment_method", "shipping_address")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        cart = self.cart or Cart(store=self.store, customer=self.customer)
+        found = services.contents(cart=cart, as_of=self.now)
+        problems: dict[str, list[str]] = {}
+        for problem in found.problems:
+            problems.setdefault(problem.field, []).append(problem.message)
+        items = [
+            (item, found.amounts.get(item.pk), found.available.get(item.product_id), problems.get(f"items.{item.pk}"))
+            for item in found.items
+        ]
+        blocked = [field for field in problems if field not in self.asked_later]
+        return super().get_context_data(
+            cart=cart,
+            found=found,
+            items=items,
+            # Named apart: in a template, problems.items would be the dict's own.
+            wrong_as_a_whole=problems.get("items", []) + problems.get("store", []),
+            wrong_code=problems.get("discount_code", []),
+            blocked=blocked,
+            totals=found.totals,
+            **kwargs,
+        )
+
+
+class CheckoutPage(CartPage):
+    template_name = "storefront/checkout.html"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        context = self.get_context_data(**kwargs)
+        if not context["items"]:
+            return HttpResponseRedirect(reverse("shop-cart"))
+        return self.render_to_response(context)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        cart, totals, currency = context["cart"], context["totals"], self.store.currency
+        goods = totals.items - totals.discount
+        ways = services.ways_to_ship(store=self.store)
+        return {
+            **context,
+            "ways_to_ship": [(way, shipping_price(way, goods=goods, currency=currency)) for way in ways],
+            "ways_to_pay": services.ways_to_pay(store=self.store),
+            "book": self.book,
+            "countries": countries(),
+            "country": self.store.country,
+            "shipping_details": cart.shipping_details,
+            "billing_details": cart.billing_details,
+            "credit": self._credit(),
+        }
+
+    def _credit(self) -> list[dict[str, Any]]:
+        """What the customer can spend of their own in the store's currency."""
+        if self.customer is None:
+            return []
+        rows = credit.balances_of(owner_id=self.customer.pk, as_of=self.now)
+        return [
+            {
+                "field": f"use_{has.kind}",
+                "name": CreditAccount.Kind(has.kind).label,
+                "amount": credit.credit_shown(has.available, has.currency, has.kind),
+            }
+            for has in rows
+            if has.available and has.currency == self.store.currency
+        ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Orders
+
+
+class OrdersPage(Page):
+    template_name = "storefront/orders.html"
+    shops_template = "order/list.html"
+    here = "orders"
+    for_customers = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        actor = services.buyer_of(session=self.request.session, customer=self.customer, number="")
+        found = Paginator(orders_of(actor), ORDERS_PER_PAGE)
+        page = found.get_page(self.request.GET.get("page"))
+        pages = found.get_elided_page_range(page.number, on_each_side=1, on_ends=1)
+        return super().get_context_data(page=page, pages=pages, **kwargs)
+
+
+class OrderPage(Page):
+    template_name = "storefront/order.html"
+    shops_template = "order/detail.html"
+    here = "orders"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().get(request, *args, **kwargs)
+        except Http404:
+            if self.customer is not None:
+                raise
+            # Perhaps it is the order of somebody who has not logged in yet.
+            return HttpResponseRedirect(f"{reverse('shop-login')}?{urlencode({'next': request.get_full_path()})}")
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        order = self._order(printable(kwargs["number"])[:MAX_NUMBER_LENGTH])
+        found = shown(order, book=rulebook(), as_of=self.now)
+        told = OrderSerializer(found, context={"request": self.request}).data
+        lines = [line_out(line, item) for line, item in zip(found.lines, told["orderitem_set"], strict=True)]
+        waiting, facts = order.stage == Status.PAYMENT_WAITING, Facts.of(order)
+        return super().get_context_data(
+            order=order,
+            told=told,
+            lines=lines,
+            stages=stages_of(order),
+            payment=services.payment_outcome(order=order) if waiting else "",
+            # The total is what was ordered; what has been cancelled since is not to be paid, or comes back.
+            # Nor is what a card has been authorized for: the shop takes it when the goods leave.
+            to_pay=max(ZERO, facts.outstanding - facts.open_to_capture),
+            refunded=facts.refund_reserved,
+            ways_to_pay=self._ways_to_pay(order) if waiting else [],
+            reasons=ReasonsView.queryset.all(),
+            companies=companies_of(told),
+            book=self.book,
+            countries=countries(),
+            country=order.store.country,
+            is_new="placed" in self.request.GET,
+            annotation=order.extra.get("annotation", ""),
+            today=timezone.localdate().isoformat(),
+            **self._possible(order, lines),
+            **kwargs,
+        )
+
+    def _possible(self, order: Order, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the customer may do with the order and its lines, and why nothing where that is so."""
+        handler = get_event_handler(self._actor(order.number or ""), as_of=self.now)
+        _order, actions = handler.actions(number=order.number or "")
+        possible = {action.name.replace("-", "_"): action for action in actions}
+        has_left = any(line["row"].shipped for line in lines)
+        lines_say = has_left and any(line["item"]["refund_refusal"] for line in lines)
+        return {
+            "actions": possible,
+            "has_left": has_left,
+            "why_not": None if lines_say else self._told(possible["return" if has_left else "cancel"].refusal),
+            "why_not_there": self._told(possible["change_address"].refusal),
+            # Not the order's own flag: an order with something to cancel may also have something to send back.
+            "may_return": any(line["item"]["is_refundable"] for line in lines),
+            "cancellable_count": sum(line["item"]["is_cancellable"] for line in lines),
+            "refundable_count": sum(line["item"]["is_refundable"] for line in lines),
+        }
+
+    @staticmethod
+    def _told(refusal: Refused | None) -> str:
+        """A refusal in the words of the pages, with what would help."""
+        if refusal is None:
+            return ""
+        return " ".join(filter(None, [str(REFUSED.get(refusal.code, refusal)), str(refusal.remedy)]))
+
+    def _actor(self, number: str) -> Any:
+        return services.buyer_of(session=self.request.session, customer=self.customer, number=number)
+
+    def _order(self, number: str) -> Order:
+        """The visitor's order with a number, or else with an id. Raises Http404."""
+        mine = orders_of(self._actor(number)).select_related("store")
+        order = mine.filter(**Order.resolve_number(number)).first()
+        if order is None and number.isascii() and number.isdigit() and len(number) <= 18:
+            order = mine.filter(pk=int(number)).first()
+        if order is None:
+            raise Http404
+        return order
+
+    def _ways_to_pay(self, order: Order) -> list[Any]:
+        return [way for way in services.ways_to_pay(store=order.store) if not way.pays_on_delivery]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of an order or request. state: done, now, next, or ended."""
+
+    label: str
+    state: str
+
+
+def _steps(labels: Sequence[str], done: int) -> list[Step]:
+    """Steps of which so many have been reached: the last of them is where it is now, unless it is the end."""
+    last = done - 1 if done < len(labels) else done
+    states = ["done" if n < last else "now" if n == last else "next" for n in range(len(labels))]
+    return [Step(label, state) for label, state in zip(labels, states, strict=True)]
+
+
+def stages_of(order: Order) -> list[Step]:
+    """The way of an order, and where it is on it; nothing for one that was cancelled."""
+    labels = [_("Ordered"), _("Confirmed"), _("Being prepared")]
+    labels += [_("Ready for you"), _("Collected")] if order.is_pickup else [_("On its way"), _("Delivered")]
+    done = {
+        Status.PAYMENT_WAITING: 1,
+        Status.CONFIRMATION_WAITING: 1,
+        Status.APPROVED: 2,
+        Status.PREPARING: 3,
+        Status.READY_FOR_PICKUP: 4,
+        Status.SHIPPED: 4,
+        Status.DELIVERED: 5,
+        Status.REFUNDED: 5,
+    }.get(Status(order.stage) if order.stage in Status.values else Status.NEW)
+    return [] if done is None else _steps(labels, done)
+
+
+def line_out(line: ShownLine, item: Mapping[str, Any]) -> dict[str, Any]:
+    """A line for the template: its row, what the API tells of it, and its requests as steps."""
+    both = zip(line.requests, item["cancellationrequest_set"], strict=True)
+    requests = [{"row": row, "told": told, "steps": request_steps(row, told)} for row, told in both]
+    return {"row": line.line, "item": item, "requests": requests}
+
+
+def request_steps(request: CancellationRequest, told: Mapping[str, Any]) -> list[Step]:
+    """What has happened to a customer's request and what comes next; nothing for one that was rejected."""
+    status = CancellationRequest.Status
+    if request.status == status.REJECTED:
+        return []
+    back = request.cancellation_type == CancellationRequest.Type.REFUND
+    labels = [_("Asked for"), _("Approved")]
+    labels += [_("On its way to us"), _("Received"), _("Refunded")] if back else [_("Cancelled")]
+    done = 2 if request.status in {status.CONFIRMED, status.APPROVED} else 1
+    if request.status in request.AWAITING_MONEY or (told["easy_return"] or {}).get("received_date"):
+        done = 4
+    return _steps(labels, len(labels) if request.status == status.COMPLETED else done)
+
+
+def companies_of(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The shipping companies that bring any of an order's items back, each once."""
+    offered = [one for item in told["orderitem_set"] for one in item["available_easy_return_shipping_companies"]]
+    return list({one["pk"]: one for one in offered}.values())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Who one is
+
+
+class LoginPage(Page):
+    template_name = "storefront/login.html"
+    here = "login"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if self.customer is not None:
+            return HttpResponseRedirect(self._next())
+        return self.render_to_response(self.get_context_data(next=self._next(), **kwargs))
+
+    def _next(self) -> str:
+        """Where to go afterwards: only to an address of this shop."""
+        wanted = self.request.GET.get("next", "")
+        here = {self.request.get_host()}
+        is_ours = url_has_allowed_host_and_scheme(wanted, allowed_hosts=here, require_https=self.request.is_secure())
+        return wanted if is_ours else reverse("shop")
+
+
+class TrackPage(Page):
+    """A guest's order, by number and e-mail: the browser asks the API and shows what it answers."""
+
+    template_name = "storefront/track.html"
+    here = "track"
+
+
+class WithdrawPage(WithdrawSteps, Page):
+    """Withdraw from a contract: the steps are orders', the frame is the shop's."""
+
+    here = "withdraw"
+    throttle = WithdrawalThrottle
+
+
+class AddressesPage(Page):
+    template_name = "storefront/addresses.html"
+    here = "addresses"
+    for_customers = True
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        more = {"book": self.book, "countries": countries(), "country": self.store.country}
+        return super().get_context_data(**more, **kwargs)
