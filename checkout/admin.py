@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import Count, F, ForeignKey, Model, QuerySet, Sum
+from django.db.models import Count, F, Model, QuerySet, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -22,9 +22,9 @@ from checkout.models import Address, Cart, Discount, PaymentMethod, ShippingMeth
 from checkout.services import contents
 from orders.models import Order
 from shop.errors import Words
-from shop.models import Store
 from shop.money import shown
-from shop.staff import ActionsAdmin, ReadOnlyActionsAdmin, ReadOnlyAdmin, StoreFilter, actor_of
+from shop.search import IndexedSearch
+from shop.staff import ActionsAdmin, OwnStoresAdmin, ReadOnlyActionsAdmin, ReadOnlyAdmin, StoreFilter
 from shop.templatetags.desk import ago, badge
 
 ABANDONED_AFTER = timedelta(hours=1)
@@ -34,20 +34,12 @@ ABANDONED_AFTER = timedelta(hours=1)
 # What stores offer
 
 
-class OfferAdmin(ActionsAdmin):
+class OfferAdmin(OwnStoresAdmin, ActionsAdmin):
     """Base of what stores offer: staff of one store set what that store offers, and no other's."""
 
     store_path = "store"
     list_select_related = ["store"]
     search_fields = ["code", "name"]
-
-    def formfield_for_foreignkey(self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
-        stores = actor_of(request).stores
-        if db_field.name == "store" and stores is not None:
-            kwargs["queryset"] = Store.objects.filter(pk__in=stores)
-            # "All stores" is for those who work in all of them.
-            kwargs["required"] = True
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     @admin.display(description=_("store"), ordering="store")
     def offered_by(self, offer: Any) -> Words:
@@ -143,7 +135,7 @@ class CartFilter(admin.SimpleListFilter):
 
 
 @admin.register(Cart)
-class CartAdmin(ReadOnlyActionsAdmin):
+class CartAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """Carts, and what is in them. Customers change them, nobody else."""
 
     store_path = "store"
@@ -152,7 +144,8 @@ class CartAdmin(ReadOnlyActionsAdmin):
     list_display_links = ["buyer"]
     list_filter = [CartFilter, StoreFilter]
     list_select_related = ["store", "customer"]
-    search_fields = ["email", "customer__email", "=order_number"]
+    search_fields = ["order_number"]
+    words_searched = ["email__icontains", "customer__email__icontains"]
     show_full_result_count = False
     fields = [
         "buyer",

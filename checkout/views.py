@@ -1,37 +1,48 @@
-"""The storefront's pages: read as the API reads; all that a customer does is sent to the API by the browser."""
+"""The storefront's pages: read as the API reads; what a customer does is sent to the API by the browser.
+
+Logging in and out, finding a guest's order and withdrawing are plain forms: they work without JavaScript.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
+from django.contrib.auth import logout
 from django.core.paginator import Paginator
-from django.db.models import Sum
+from django.db.models import Exists, OuterRef, Q, Sum
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import TemplateView
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+from rest_framework.views import APIView
 
 from checkout import services
+from checkout.forms import LoginForm, TrackForm
 from checkout.models import Address, Cart
 from checkout.rules import countries, printable, shipping_price
 from inventory.models import Product
+from orders.api.account import LOGIN_THROTTLES, log_in
 from orders.api.base import MAX_NUMBER_LENGTH, orders_of
-from orders.api.own_orders import ReasonsView
+from orders.api.own_orders import TRACKING_THROTTLES, ReasonsView, guests_order
 from orders.api.serializers import OrderSerializer
 from orders.api.shown import ShownLine, shown
 from orders.api.withdrawing import WithdrawalThrottle
-from orders.models import CancellationRequest, Facts, Order, Status
+from orders.models import CancellationRequest, Facts, Order, OrderLine, OrderNotFound, Status
 from orders.processing import get_event_handler
 from orders.processing.policies import rulebook
 from orders.views import WithdrawSteps
@@ -127,6 +138,12 @@ class Page(TemplateView):
         """The customer's address book, the default first."""
         mine = Address.objects.filter(customer=self.customer) if self.customer else Address.objects.none()
         return list(mine.order_by("-is_default_shipping", "-pk"))
+
+    def too_often(self, throttles: Iterable[type[BaseThrottle]]) -> bool:
+        """Whether this was tried too often, counted together with the API's door for the same."""
+        request = cast(Request, self.request)  # of which throttles read what Django's has as well
+        asked = [throttle().allow_request(request, cast(APIView, self)) for throttle in throttles]  # all of them count
+        return not all(asked)
 
     def _frame(self) -> dict[str, Any]:
         cart = self.cart if self.stores else None
@@ -285,10 +302,43 @@ class OrdersPage(Page):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         actor = services.buyer_of(session=self.request.session, customer=self.customer, number="")
-        found = Paginator(orders_of(actor), ORDERS_PER_PAGE)
+        search = printable(self.request.GET.get("search", "")).strip()
+        orders = orders_of(actor)
+        found = Paginator(orders.filter(_holds(search)) if search else orders, ORDERS_PER_PAGE)
         page = found.get_page(self.request.GET.get("page"))
-        pages = found.get_elided_page_range(page.number, on_each_side=1, on_ends=1)
-        return super().get_context_data(page=page, pages=pages, **kwargs)
+        return super().get_context_data(
+            search=search,
+            page=page,
+            pages=found.get_elided_page_range(page.number, on_each_side=1, on_ends=1),
+            query=urlencode({"search": search}) if search else "",
+            may_search=bool(search) or found.num_pages > 1,
+            **kwargs,
+        )
+
+
+def _holds(search: str) -> Q:
+    """Orders with this in their number or in the name of what was ordered."""
+    number = search.lstrip("#")
+    found = Q(Exists(OrderLine.objects.filter(order=OuterRef("pk"), name__icontains=search)))
+    return found | Q(number__contains=number) if number.isascii() and number.isdigit() else found
+
+
+def order_shown(order: Order, request: HttpRequest, *, as_of: datetime) -> dict[str, Any]:
+    """An order for the templates, whoever looks: as the API tells it, its lines, how far it is, and its sums."""
+    found = shown(order, book=rulebook(), as_of=as_of)
+    told = OrderSerializer(found, context={"request": request}).data
+    facts = Facts.of(order)
+    return {
+        "order": order,
+        "told": told,
+        "lines": [line_out(line, item) for line, item in zip(found.lines, told["orderitem_set"], strict=True)],
+        "stages": stages_of(order),
+        # The total is what was ordered; what has been cancelled since is not to be paid, or comes back.
+        # Nor is what a card has been authorized for: the shop takes it when the goods leave.
+        "to_pay": max(ZERO, facts.outstanding - facts.open_to_capture),
+        "refunded": facts.refund_reserved,
+        "annotation": order.extra.get("annotation", ""),
+    }
 
 
 class OrderPage(Page):
@@ -307,30 +357,21 @@ class OrderPage(Page):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         order = self._order(printable(kwargs["number"])[:MAX_NUMBER_LENGTH])
-        found = shown(order, book=rulebook(), as_of=self.now)
-        told = OrderSerializer(found, context={"request": self.request}).data
-        lines = [line_out(line, item) for line, item in zip(found.lines, told["orderitem_set"], strict=True)]
-        waiting, facts = order.stage == Status.PAYMENT_WAITING, Facts.of(order)
+        found = order_shown(order, self.request, as_of=self.now)
+        waiting = order.stage == Status.PAYMENT_WAITING
         return super().get_context_data(
-            order=order,
-            told=told,
-            lines=lines,
-            stages=stages_of(order),
+            **found,
             payment=services.payment_outcome(order=order) if waiting else "",
-            # The total is what was ordered; what has been cancelled since is not to be paid, or comes back.
-            # Nor is what a card has been authorized for: the shop takes it when the goods leave.
-            to_pay=max(ZERO, facts.outstanding - facts.open_to_capture),
-            refunded=facts.refund_reserved,
             ways_to_pay=self._ways_to_pay(order) if waiting else [],
             reasons=ReasonsView.queryset.all(),
-            companies=companies_of(told),
+            companies=companies_of(found["told"]),
             book=self.book,
             countries=countries(),
             country=order.store.country,
             is_new="placed" in self.request.GET,
-            annotation=order.extra.get("annotation", ""),
             today=timezone.localdate().isoformat(),
-            **self._possible(order, lines),
+            most_pictures=settings.CANCELLATION_REQUEST_MAX_IMAGE_COUNT_PER_ORDER_ITEM,
+            **self._possible(order, found["lines"]),
             **kwargs,
         )
 
@@ -442,25 +483,76 @@ def companies_of(told: Mapping[str, Any]) -> list[dict[str, Any]]:
 class LoginPage(Page):
     template_name = "storefront/login.html"
     here = "login"
+    http_method_names = [*Page.http_method_names, "post"]
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if self.customer is not None:
-            return HttpResponseRedirect(self._next())
-        return self.render_to_response(self.get_context_data(next=self._next(), **kwargs))
+        return self._leave() if self.customer is not None else self._ask(LoginForm())
+
+    @method_decorator(sensitive_post_parameters("password"))
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        form = LoginForm(request.POST)
+        if self.too_often(LOGIN_THROTTLES):
+            return self._ask(form, problem=_("That was often. Wait a while, then try again."), status=429)
+        if not form.is_valid():
+            return self._ask(form, status=400)
+        if log_in(request, **form.cleaned_data) is None:
+            words = _("E-mail and password do not belong together. Look whether both are right.")
+            return self._ask(form, problem=words, status=400)
+        return self._leave()
+
+    def _ask(self, form: LoginForm, *, problem: str = "", status: int = 200) -> HttpResponse:
+        context = self.get_context_data(form=form, problem=problem, next=self._next())
+        return self.render_to_response(context, status=status)
+
+    def _leave(self) -> HttpResponse:
+        return HttpResponseRedirect(self._next())
 
     def _next(self) -> str:
         """Where to go afterwards: only to an address of this shop."""
-        wanted = self.request.GET.get("next", "")
+        wanted = self.request.POST.get("next") or self.request.GET.get("next", "")
         here = {self.request.get_host()}
         is_ours = url_has_allowed_host_and_scheme(wanted, allowed_hosts=here, require_https=self.request.is_secure())
         return wanted if is_ours else reverse("shop")
 
 
+class LogoutPage(Page):
+    """The button on every page. Whoever only opens the address stays logged in."""
+
+    http_method_names = ["get", "post", "options"]
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return HttpResponseRedirect(reverse("shop"))
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        logout(request)
+        return HttpResponseRedirect(reverse("shop"))
+
+
 class TrackPage(Page):
-    """A guest's order, by number and e-mail: the browser asks the API and shows what it answers."""
+    """A guest's order, by number and e-mail. Neither stands in the address: the answer is that of a form."""
 
     template_name = "storefront/track.html"
     here = "track"
+    http_method_names = [*Page.http_method_names, "post"]
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._ask(TrackForm())
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        form = TrackForm(request.POST)
+        if self.too_often(TRACKING_THROTTLES):
+            return self._ask(form, problem=_("That was often. Wait a minute, then try again."), status=429)
+        if not form.is_valid():
+            return self._ask(form, status=400)
+        try:
+            order = guests_order(**form.cleaned_data)
+        except OrderNotFound:
+            words = _("No order without an account has this number and e-mail. Look whether both are right.")
+            return self._ask(form, problem=words, status=404)
+        return self._ask(TrackForm(), **order_shown(order, request, as_of=self.now))
+
+    def _ask(self, form: TrackForm, *, problem: str = "", status: int = 200, **found: Any) -> HttpResponse:
+        return self.render_to_response(self.get_context_data(form=form, problem=problem, **found), status=status)
 
 
 class WithdrawPage(WithdrawSteps, Page):

@@ -21,6 +21,7 @@ from shop.actors import Actor
 from shop.errors import Words
 from shop.models import Store
 from shop.money import shown
+from shop.search import IndexedSearch
 from shop.staff import Action, ActionForm, ActionsAdmin, ReadOnlyActionsAdmin, StoreFilter, actor_of
 
 MOST_AT_ONCE = 1_000_000
@@ -364,7 +365,7 @@ def ledger(record: StockRecord) -> list[dict[str, Any]]:
 
 
 @admin.register(StockMovement)
-class StockMovementAdmin(ReadOnlyActionsAdmin):
+class StockMovementAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """The ledger of all records."""
 
     store_path = "stock_record__location__store"
@@ -383,7 +384,7 @@ class StockMovementAdmin(ReadOnlyActionsAdmin):
     ]
     list_filter = ["kind", ("created_at", admin.DateFieldListFilter), StoreFilter]
     list_select_related = ["stock_record__product", "stock_record__location"]
-    search_fields = ["^reference", "^stock_record__product__sku"]
+    search_fields = ["reference__beginning", "stock_record__product__sku__beginning"]
     show_full_result_count = False
 
     @admin.display(description=_("product"))

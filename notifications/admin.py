@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
@@ -24,8 +24,9 @@ from notifications.services import webhooks
 from shop import csp
 from shop.actors import Actor
 from shop.errors import Refused, Words
-from shop.models import Job, Store
-from shop.staff import Action, ActionsAdmin, BulkTold, ReadOnlyActionsAdmin, StoreFilter, actor_of
+from shop.models import Job
+from shop.search import IndexedSearch
+from shop.staff import Action, ActionsAdmin, BulkTold, OwnStoresAdmin, ReadOnlyActionsAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import badge
 
 R = TypeVar("R", bound=HttpResponseBase)
@@ -84,7 +85,7 @@ def send_again(message: Message, actor: Actor, data: dict[str, Any]) -> Words:
 
 
 @admin.register(Message)
-class MessageAdmin(ReadOnlyActionsAdmin):
+class MessageAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """Every message, as it was sent."""
 
     store_path = "store"
@@ -92,7 +93,8 @@ class MessageAdmin(ReadOnlyActionsAdmin):
     list_display = ["event_shown", "reference", "recipient", "language", "status_shown", "created_at", "sent_at"]
     list_filter = ["status", EventFilter, StoreFilter, "created_at"]
     list_select_related = ["store"]
-    search_fields = ["=reference", "recipient__istartswith"]
+    search_fields = ["reference"]
+    words_searched = ["recipient__istartswith"]
     search_help_text = gettext_lazy("Order number, or the beginning of an e-mail address")
     show_full_result_count = False
     list_per_page = 50
@@ -235,7 +237,7 @@ CHANGE = "notifications.change_webhookendpoint"
 
 
 @admin.register(WebhookEndpoint)
-class WebhookEndpointAdmin(ActionsAdmin):
+class WebhookEndpointAdmin(OwnStoresAdmin, ActionsAdmin):
     """Which systems are told of orders. Its state changes by actions only."""
 
     form = WebhookEndpointForm
@@ -301,14 +303,6 @@ class WebhookEndpointAdmin(ActionsAdmin):
             return [own]
         return [own, (gettext_lazy("How it is going"), {"fields": self.readonly_fields})]
 
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
-        stores = actor_of(request).stores
-        if db_field.name == "store" and field is not None and stores is not None:
-            # "All stores" is for those who work in all of them.
-            field.queryset, field.required = Store.objects.filter(pk__in=stores), True
-        return field
-
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # One that was told something stays, switched off, as long as its deliveries do.
         return super().has_delete_permission(request, obj) and not (obj and obj.deliveries.exists())
@@ -354,15 +348,32 @@ class WebhookEventFilter(admin.SimpleListFilter):
         return queryset.filter(type=self.value()) if self.value() else queryset
 
 
+class EndpointFilter(admin.SimpleListFilter):
+    """Offers the endpoints that are told of the person's stores, and no other store's."""
+
+    title = gettext_lazy("endpoint")
+    parameter_name = "endpoint__id__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        rows, stores = WebhookEndpoint.objects.order_by("name", "pk"), actor_of(request).stores
+        if stores is not None:
+            rows = rows.filter(Q(store=None) | Q(store__in=stores))
+        return [(str(pk), name) for pk, name in rows.values_list("pk", "name")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        known = self.value() in {pk for pk, _name in self.lookup_choices}
+        return queryset.filter(endpoint=self.value()) if known else queryset
+
+
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ReadOnlyActionsAdmin):
+class WebhookDeliveryAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """What was told to whom, and how it went."""
 
     store_path = "store"
     list_display = ["type", "reference", "endpoint", "state_shown", "attempts", "last_answer", "created_at"]
-    list_filter = ["state", "endpoint", WebhookEventFilter, StoreFilter, "created_at"]
+    list_filter = ["state", EndpointFilter, WebhookEventFilter, StoreFilter, "created_at"]
     list_select_related = ["endpoint"]
-    search_fields = ["=reference", "=event_id"]
+    search_fields = ["reference", "event_id"]
     search_help_text = gettext_lazy("Order number, or an event's id")
     show_full_result_count = False
     list_per_page = 50

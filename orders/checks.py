@@ -232,6 +232,28 @@ def check_serializers(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[
     return found
 
 
+@register
+def check_extra(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse an ORDER_EXTRA_SERIALIZER that would let anything in, or write what the desk itself keeps there."""
+    path = settings.ORDER_EXTRA_SERIALIZER
+    try:
+        named = import_string(path)
+    except ImportError as error:
+        return [Error(f"ORDER_EXTRA_SERIALIZER: {error}", hint=IMPORTABLE, id="orders.E025")]
+    if not (isinstance(named, type) and issubclass(named, import_string("orders.api.extra.Extra"))):
+        words = f"ORDER_EXTRA_SERIALIZER: {path} does not extend orders.api.extra.Extra."
+        return [Error(words, hint="It refuses what is not declared, and too much of it.", id="orders.E026")]
+    try:
+        names = set(named().fields)
+    except (AssertionError, AttributeError, TypeError, ImproperlyConfigured) as error:
+        return [Error(f"ORDER_EXTRA_SERIALIZER: {path}: {error}", id="orders.E027")]
+    taken = sorted(names & import_string("orders.processing.extras.OF_THE_DESK"))
+    return [
+        Error(f"ORDER_EXTRA_SERIALIZER: {path}: the desk itself keeps {name!r}.", hint="Rename it.", id="orders.E028")
+        for name in taken
+    ]
+
+
 def _field_faults(named: type[Serializer[Any]]) -> list[str]:
     """Fields that would fail with the first order that is shown, or show their default for ever."""
     try:

@@ -415,6 +415,7 @@ class HttpOrderManagement:
             raise BadSignature from error
         try:
             told = json.loads(body)
+            json.dumps(told, ensure_ascii=False).encode()  # half a character cannot be kept
         except (ValueError, RecursionError) as error:
             raise BadNotice from error
         if (

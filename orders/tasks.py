@@ -14,9 +14,7 @@ from orders.models import Cancellation, ExternalCall, ExternalNotice, Order
 from orders.processing import get_event_handler
 from orders.processing.approving import DUE
 from orders.processing.bulkwork import CANCEL, TELL
-from orders.processing.cancelling import FINISH, StillWaits, unpaid_before
-from orders.processing.documents import ISSUE, MAKE_PDF
-from orders.processing.external import (
+from orders.processing.calls import (
     CALL,
     CONFLICT,
     LOOK_UP,
@@ -27,6 +25,8 @@ from orders.processing.external import (
     look_up_overdue,
     outcome_of,
 )
+from orders.processing.cancelling import FINISH, StillWaits, unpaid_before
+from orders.processing.documents import ISSUE, MAKE_PDF
 from orders.processing.figures import count_cancellations
 from orders.processing.placement import PAYMENT_CHANGED
 from orders.processing.printing import keep_pdf
@@ -145,7 +145,7 @@ class FinishCancellation(jobs.Handler):
             get_event_handler(Actor.system()).finish_cancellation(cancellation=job.args["cancellation"])
 
     def done_by_hand(self, job: Job, *, note: str, actor_name: str) -> None:
-        """Closed without it, what follows from the cancellation would never come. Locks nothing: the job is locked."""
+        """Closed without it, what follows from the cancellation would never come."""
         if Cancellation.objects.filter(uuid=job.args["cancellation"], status=Cancellation.Status.PENDING).exists():
             raise StillWaits(remedy=_("Open the order and use “Complete now”."))
 

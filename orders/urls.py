@@ -66,7 +66,7 @@ urlpatterns = [
     path("api/v1/bulk_runs/<uuid:uuid>/", BulkRunView.as_view(), name="bulk-run"),
 ]
 
-# Staff's programs leave the slash away (seed 001), and a redirect would lose what they send; both are right.
+# Staff's programs leave the slash away, and a redirect would lose what they send; both are right.
 for address, view, name in (
     ("api/v1/orders/bulk_update", BulkUpdateView, "bulk-update"),
     ("api/v1/orders/<str:number>/status", StatusView, "status"),

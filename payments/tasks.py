@@ -40,6 +40,7 @@ from payments.gateways import (
     account_of,
     get_gateway,
     is_notifying,
+    is_showing,
 )
 from payments.models import Attempt, Difference, Dispute, Origin, Reconciliation, Transaction, WebhookReceived
 from payments.services import differences, reconciliation
@@ -95,7 +96,7 @@ class Send(jobs.Handler):
             except (GatewayTimeout, GatewayUnavailable) as error:
                 return jobs.retry(error)
             if found:
-                return _outcome(row, row.gateway_key, found)
+                return _outcome(gateway, row, row.gateway_key, found)
             if row.is_outside:
                 return jobs.refused(_("It was made at the gateway, which does not know it now: check there."))
             sent_at = services.first_sent_at(transaction=row)
@@ -118,7 +119,7 @@ class Send(jobs.Handler):
             return jobs.unknown(error, key=key, answer="unknown")
         except GatewayUnavailable as error:
             return jobs.retry(error, key=key, answer="unavailable")
-        return _outcome(row, key, result)
+        return _outcome(gateway, row, key, result)
 
     def settle(self, job: Job, outcome: jobs.Outcome) -> None:
         transaction_id = job.args["transaction"]
@@ -131,6 +132,8 @@ class Send(jobs.Handler):
                 error=outcome.data.get("error", outcome.error),
                 next_action=outcome.data.get("next_action"),
             )
+        if records := outcome.data.get("overtaken_by"):
+            services.settle_overtaken(transaction_id=transaction_id, records=records, as_of=timezone.now())
         out_of_attempts = outcome.state in {"retry", "unknown"} and job.attempts >= job.max_attempts
         refused_unsent = outcome.state == "refused" and not answer
         if (out_of_attempts or refused_unsent) and Transaction.objects.filter(pk=transaction_id).exists():
@@ -187,7 +190,7 @@ def _look_up(gateway: Gateway, row: Transaction) -> GatewayResult | None:
     return gateway.lookup(key=row.gateway_key, sent=sent)
 
 
-def _outcome(row: Transaction, key: str, result: GatewayResult) -> jobs.Outcome:
+def _outcome(gateway: Gateway, row: Transaction, key: str, result: GatewayResult) -> jobs.Outcome:
     """What an answer means for the job."""
     answer, words = result.status, result.message or result.code
     told: dict[str, Any] = {"key": key, "answer": answer, "reference": result.reference}
@@ -197,6 +200,14 @@ def _outcome(row: Transaction, key: str, result: GatewayResult) -> jobs.Outcome:
         return jobs.retry(_("The gateway is still working on it."), **told)
     if answer == "needs_person":
         return jobs.refused(words, **told)
+    if answer == "declined" and row.kind == Kind.VOID and is_showing(gateway):
+        # Somebody may have captured there what it was to let go. Not told, the answer stays open and is asked again.
+        try:
+            records = gateway.records_of(_request(row, key=key).payment_reference)
+        except (GatewayTimeout, GatewayUnavailable) as error:
+            return jobs.unknown(error)
+        if services.is_overtaken(void=row, records=records):
+            return jobs.done(**told, error=words, overtaken_by=records)
     if answer == "declined" and row.kind in {Kind.REFUND, Kind.VOID}:
         # Owed all the same: a person must see to it.
         return jobs.refused(words or _("Declined by the gateway."), **told)
@@ -246,7 +257,7 @@ class AnswerDispute(jobs.Handler):
 
     def perform(self, job: Job) -> jobs.Outcome:
         dispute = Dispute.objects.select_related("chargeback").get(pk=job.args["dispute"])
-        words = services.dispute_task(dispute=dispute)
+        words = services.dispute_task(dispute=dispute, appeal=services.APPEAL in job.key)
         return jobs.refused(words) if words else jobs.done()
 
     def only_by_hand(self, rows: Sequence[Job]) -> frozenset[int]:

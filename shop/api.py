@@ -128,6 +128,10 @@ def refuse_unfit(data: Any) -> None:
             raise exceptions.ParseError(_("The JSON holds a null character."))
         if any(isinstance(value, float) and not math.isfinite(value) for value in level):
             raise exceptions.ParseError(_("The JSON holds a number that is too large."))
+        # Of values, the field they are for says it better; a name may end up in a database without having one.
+        names = [name for value in level if isinstance(value, dict) for name in value]
+        if any(name != _whole(name) for name in names if isinstance(name, str)):
+            raise exceptions.ParseError(_("The JSON holds half a character."))
         inner = [list(value) + list(value.values()) for value in level if isinstance(value, dict)]
         level = [value for values in inner + [v for v in level if isinstance(v, list)] for value in values]
         if not level:

@@ -1,7 +1,9 @@
 """Content-Security-Policy of the admin and the API's page: they run only what the desk serves; nobody frames them."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
@@ -20,8 +22,14 @@ RULES = {
 
 
 def policy(**changed: str) -> str:
-    """This will write the policy; rules that differ are given by name: `policy(style_src="'unsafe-inline'")`."""
-    rules = RULES | {name.replace("_", "-"): value for name, value in changed.items()}
+    """This will write the policy; rules that differ are given by name: `policy(style_src="'unsafe-inline'")`.
+
+    Pictures may also come from where MEDIA_URL says that they are served.
+    """
+    media = urlsplit(settings.MEDIA_URL)
+    elsewhere = f" {media.scheme}://{media.netloc}" if media.netloc else ""
+    own = {name.replace("_", "-"): value for name, value in changed.items()}
+    rules = RULES | {"img-src": RULES["img-src"] + elsewhere} | own
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 

@@ -52,6 +52,19 @@ def web_address(name: str, default: str) -> str:
     return value
 
 
+def media_address(name: str, default: str) -> str:
+    """Read where files are served: a path of this site, or an http(s) address elsewhere; with its trailing slash.
+
+    The default is taken as it is: without a slash in front it lies below wherever the desk itself is served.
+    """
+    value = env.str(name, default="").strip()
+    if not value:
+        return default
+    if value.startswith("/") and not value.startswith("//"):
+        return value.rstrip("/") + "/"
+    return web_address(name, "") + "/"
+
+
 def database(name: str, *, default_file: Path) -> dict[str, Any]:
     """Read a database address and add what makes it safe for many writers.
 

@@ -509,14 +509,18 @@ def retry_by_hand(job_id: int) -> None:
 
 
 def finish_by_hand(job_id: int, *, user_id: int | None, actor_name: str, note: str) -> None:
-    """Close a job whose work a person did elsewhere. The note says what was done. Raises JobGone."""
+    """Close a job whose work a person did elsewhere. The note says what was done. Raises JobGone.
+
+    What its handler locks comes first, the job last, as everywhere: whoever has the order or the payment and then
+    looks for the job never waits for one who has the job. Somebody else's job by then undoes what was written here.
+    """
     with transaction.atomic():
-        job = Job.objects.select_for_update().filter(pk=job_id, state=Job.State.NEEDS_ATTENTION).first()
+        job = Job.objects.filter(pk=job_id, state=Job.State.NEEDS_ATTENTION).first()
         if job is None:
             raise JobGone
         if job.kind in _handlers:
             _handlers[job.kind].done_by_hand(job, note=note, actor_name=actor_name)
-        Job.objects.filter(pk=job.pk).update(
+        written = Job.objects.filter(pk=job.pk, state=Job.State.NEEDS_ATTENTION).update(
             state=Job.State.DONE,
             done_at=timezone.now(),
             due_at=None,
@@ -524,6 +528,8 @@ def finish_by_hand(job_id: int, *, user_id: int | None, actor_name: str, note: s
             resolved_note=note,
             outcome_unknown=False,
         )
+        if not written:
+            raise JobGone
 
 
 # ---------------------------------------------------------------------------------------------------------------

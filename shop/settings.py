@@ -15,6 +15,7 @@ from shop.env import (
     flag,
     folders,
     mail_server,
+    media_address,
     one_of,
     refuse,
     sender,
@@ -122,7 +123,8 @@ STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
-MEDIA_URL = "media/"
+# Where browsers find the pictures of products: this desk, or whatever serves that folder in its place.
+MEDIA_URL = media_address("MEDIA_URL", "media/")
 MEDIA_ROOT = VAR_DIR / "media"
 WHITENOISE_USE_FINDERS = True
 
@@ -233,6 +235,8 @@ CANCELLATION_REQUEST_MAX_IMAGE_COUNT_PER_ORDER_ITEM = whole_number(
 # How customers are shown their orders, over REST: docs/overriding.md.
 ORDER_LIST_SERIALIZER = env.str("ORDER_LIST_SERIALIZER", default="orders.api.serializers.OrderSerializer")
 ORDER_DETAIL_SERIALIZER = env.str("ORDER_DETAIL_SERIALIZER", default="orders.api.serializers.OrderSerializer")
+# What a storefront may send along with a purchase: docs/overriding.md.
+ORDER_EXTRA_SERIALIZER = env.str("ORDER_EXTRA_SERIALIZER", default="orders.api.extra.NoExtra")
 # The folder, in a shop's own templates, where those of its orders are looked for first.
 SHOP_APP_LABEL = env.str("SHOP_APP_LABEL", default="shop").lower()
 COMPLETED_ORDER_MAX_AGE_SECONDS = whole_number("COMPLETED_ORDER_MAX_AGE_SECONDS", 3600, least=1)

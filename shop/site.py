@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import update_wrapper
+from typing import Any, TypeVar, cast
 
 from django.contrib import admin
+from django.core.exceptions import BadRequest
 from django.db.models import Count, Q
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -21,6 +23,8 @@ from shop.actors import Actor
 from shop.errors import Words
 from shop.models import Job
 from shop.staff import actor_of
+
+V = TypeVar("V", bound=Callable[..., HttpResponseBase])
 
 INBOX = "inbox"
 
@@ -95,6 +99,17 @@ class DeskSite(admin.AdminSite):
     site_url = None
     # The desk's own navigation (templates/admin/desk/nav.html) stands in its place.
     enable_nav_sidebar = False
+
+    def admin_view(self, view: V, cacheable: bool = False) -> V:
+        """As Django's; what no database can look for is refused before any filter tries."""
+        checked = super().admin_view(view, cacheable)
+
+        def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            if any("\x00" in text for name, values in request.GET.lists() for text in [name, *map(str, values)]):
+                raise BadRequest("A null character is in no address of the desk.")
+            return checked(request, *args, **kwargs)
+
+        return cast(V, update_wrapper(inner, checked))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """What every page gets: `desk` holds the navigation, the inbox's counts, maintenance, and the search's way."""

@@ -203,6 +203,22 @@ class ActionsAdmin(ModelAdmin):
         return TemplateResponse(request, [action.template, "admin/action.html"], context, status=status)
 
 
+class OwnStoresAdmin(ModelAdmin):
+    """Rows of one store, or of all of them: staff of one store write what is that store's, and no other's."""
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        stores = actor_of(request).stores
+        if db_field.name == "store" and stores is not None:
+            # "All stores" is for those who work in all of them.
+            kwargs |= {"queryset": Store.objects.filter(pk__in=stores), "required": True}
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def is_own(self, request: HttpRequest, obj: Any) -> bool:
+        """Whether a row is of a store that the person works in; those of all stores are theirs who work in all."""
+        stores = actor_of(request).stores
+        return stores is None or obj.store_id in stores
+
+
 class ReadOnlyAdmin(ModelAdmin):
     """Rows that the desk writes and nobody edits: to be looked at, searched and filtered."""
 

@@ -5,11 +5,14 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from shop.media import FOLDER, product_picture
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
+    path(f"media/{FOLDER}/<path:name>", product_picture, name="product-picture"),
     path("payments/", include("payments.urls")),
     # Before those of orders, which take any word for an order's id.
     path("", include("checkout.urls")),

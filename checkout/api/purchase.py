@@ -103,6 +103,7 @@ class PurchaseView(CheckoutView):
             use_credit=services.CreditUse(loyalty=data["use_loyalty"], store_credit=data["use_store_credit"]),
             expected_total=data.get("total"),
             annotation=data.get("annotation", ""),
+            extra=data["extra"],
             as_of=timezone.now(),
         )
 

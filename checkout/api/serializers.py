@@ -16,6 +16,7 @@ from checkout.services import Contents
 from checkout.services.carts import LONGEST_EMAIL
 from inventory.models import Product
 from orders.api.base import errors
+from orders.api.extra import extra_serializer
 from shop.money import ZERO, rounded
 
 MOST_DETAILS = 20
@@ -475,6 +476,10 @@ class PurchaseIn(CartOpenIn):
     annotation = serializers.CharField(
         required=False, allow_blank=True, max_length=1000, help_text="What the customer wants the shop to know."
     )
+
+    def get_fields(self) -> dict[str, Any]:
+        words = "What else the shop asks for at the checkout; it refuses what it has not declared."
+        return {**super().get_fields(), "extra": extra_serializer()(required=False, help_text=words)}
 
 
 @example("By card", {"method": "card"})

@@ -7,6 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from shop.countries import country_name
+
 
 class Address(models.Model):
     """One entry of a customer's address book. Orders keep copies of their own; changing or deleting it touches none."""
@@ -43,7 +45,12 @@ class Address(models.Model):
             ),
         ]
 
+    @property
+    def country_name(self) -> str:
+        """The country as the reader of the page calls it."""
+        return country_name(self.country)
+
     def __str__(self) -> str:
         name = " ".join(filter(None, [self.first_name, self.last_name]))
         place = " ".join(filter(None, [self.postcode, self.city]))
-        return ", ".join(filter(None, [name, self.company, self.line, place, self.country]))
+        return ", ".join(filter(None, [name, self.company, self.line, place, self.country_name]))

@@ -20,6 +20,7 @@ from inventory.models import Product
 from inventory.services import OutOfStock
 from orders.models import Facts, Order, OrderAddress
 from orders.processing import PaymentChoice, Placement, get_event_handler
+from orders.processing.extras import OF_THE_DESK
 from payments.models import CreditAccount, Transaction
 from payments.services import AmountInvalid, credit
 from payments.services.credit_gateways import ACCOUNT
@@ -167,6 +168,7 @@ def purchase(
     use_credit: CreditUse | None = None,
     expected_total: Decimal | None = None,
     annotation: str = "",
+    extra: Mapping[str, Any] | None = None,
     as_of: datetime,
 ) -> Order:
     """This will make an order of a cart: its lines, allocated stock, payments to be asked for and the emptied cart.
@@ -180,6 +182,7 @@ def purchase(
     use_credit       what of the total the customer's store credit and points pay, before all others
     expected_total   what the customer saw; another total is refused
     annotation       what the customer wants the shop to know
+    extra            what else the shop's checkout collects, as ORDER_EXTRA_SERIALIZER has checked it; kept on the order
     Locks the cart, then its stock. Raises CartNotFound, CartNotReady (naming the lines), TotalChanged, NotEnoughCredit,
     GuestHasNoCredit, CreditInOtherCurrency, CreditExceedsTotal, MethodsMixed, Refused.
     """
@@ -193,6 +196,7 @@ def purchase(
             use_credit=use_credit or CreditUse(),
             expected_total=expected_total,
             annotation=annotation,
+            extra=extra or {},
             as_of=as_of,
         )
     except OutOfStock:
@@ -214,6 +218,7 @@ def _purchase(
     use_credit: CreditUse,
     expected_total: Decimal | None,
     annotation: str,
+    extra: Mapping[str, Any],
     as_of: datetime,
 ) -> Order:
     cart = locked_cart(cart_id, must_be_open=False)
@@ -234,7 +239,7 @@ def _purchase(
     rest = payments or [PaymentChoice(gateway=cart.payment_method.gateway, details=payment_details)]
     chosen = [*_credit_choices(cart=cart, use=use_credit, total=total, rest=rest, as_of=as_of), *rest]
     order = get_event_handler(actor, as_of=as_of).place(
-        _placement(found, key=key, payments=chosen, annotation=annotation)
+        _placement(found, key=key, payments=chosen, annotation=annotation, extra=extra)
     )
     if order.extra.get("cart") != str(cart.public_id):
         return order  # the same key came at this moment with another cart, and was first
@@ -244,7 +249,9 @@ def _purchase(
     return order
 
 
-def _placement(found: Contents, *, key: str, payments: Sequence[PaymentChoice], annotation: str) -> Placement:
+def _placement(
+    found: Contents, *, key: str, payments: Sequence[PaymentChoice], annotation: str, extra: Mapping[str, Any]
+) -> Placement:
     """The cart as it is now, copied: nothing that changes later changes the order."""
     cart, shipping, payment = found.cart, found.cart.shipping_method, found.cart.payment_method
     assert shipping is not None  # problems would have said so
@@ -254,13 +261,15 @@ def _placement(found: Contents, *, key: str, payments: Sequence[PaymentChoice], 
     named = ship_to or bill_to
     name = f"{named.first_name} {named.last_name}" if named else ""
     customer = cart.customer
-    extra = {
+    ours = {
         "cart": str(cart.public_id),
         "carrier": shipping.carrier,
         "tracking_url_template": shipping.tracking_url_template,
         "payment_instructions": payment.instructions,
         "annotation": annotation.strip(),
     }
+    # A name that means something to the desk is never the storefront's to fill, not even where ours is empty.
+    sent = {name: value for name, value in extra.items() if name not in OF_THE_DESK}
     return Placement(
         store=cart.store,
         items=found.for_sale,
@@ -287,7 +296,7 @@ def _placement(found: Contents, *, key: str, payments: Sequence[PaymentChoice], 
         shipping_address=ship_to,
         billing_address=bill_to,
         idempotency_key=key,
-        extra={name: value for name, value in extra.items() if value},
+        extra=sent | {name: value for name, value in ours.items() if value},
     )
 
 

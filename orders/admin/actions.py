@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orders import rules
-from orders.admin import forms, planforms
+from orders.admin import forms, planforms, returnforms
 from orders.admin.undoing import UNDO_ACTIONS
 from orders.models import (
     Cancellation,
@@ -132,15 +132,17 @@ def _take_payment(order: Order, actor: Actor, data: Data) -> Words:
 
 
 def _record_payment(order: Order, actor: Actor, data: Data) -> Words:
+    before = order.facts.outstanding
     fields = {name: data[name] for name in ("amount", "reference", "note", "version")}
-    get_event_handler(actor).record_payment(number=order.number or "", **fields)
-    return _("%(amount)s recorded.") % {"amount": shown(data["amount"], order.currency)}
-
-
-def _record_surplus(order: Order, actor: Actor, data: Data) -> Words:
-    fields = {name: data[name] for name in ("amount", "reference", "note", "version")}
-    get_event_handler(actor).record_payment(number=order.number or "", surplus=True, **fields)
-    return _("%(amount)s recorded; what is not owed goes back.") % {"amount": shown(data["amount"], order.currency)}
+    surplus = data["surplus"] and data["amount"] > before
+    get_event_handler(actor).record_payment(number=order.number or "", surplus=surplus, **fields)
+    amount = shown(data["amount"], order.currency)
+    if data["amount"] > before:
+        return _("%(amount)s recorded; what is not owed goes back.") % {"amount": amount}
+    if data["amount"] < before:
+        missing = shown(before - data["amount"], order.currency)
+        return _("%(amount)s recorded; %(missing)s is still missing.") % {"amount": amount, "missing": missing}
+    return _("%(amount)s recorded.") % {"amount": amount}
 
 
 def _why_no_surplus(order: Order, actor: Actor) -> Refused | None:
@@ -212,13 +214,14 @@ def _take_back(order: Order, actor: Actor, data: Data) -> Words:
     plan: rules.Plan = data["plan"]
     cause = cause_of(order, data)
     lines = {line.line_id: (line.units, line.disposition) for line in plan.lines}
-    choices = {name: data[name] for name in ("note", "refund", "deduction", "notify", "version", "destination")}
-    planned = {"deduction": plan.deduction, "notify": data["notify"], "destination": data["destination"].gateway}
-    still(plan, lambda: rules.plan_return(order.facts, lines, **planned), order)
+    choices = {name: data[name] for name in ("note", "refund", "notify", "version", "destination")}
+    choices["deduction"] = returnforms.deduction_of(data["choice"])
+    handler = get_event_handler(actor)
+    still(plan, lambda: returnforms.planned_return(handler, order.facts, data["choice"]), order)
     once_only(
         ShippingEvent,
         cause,
-        lambda: get_event_handler(actor).take_back(
+        lambda: handler.take_back(
             number=order.number or "", lines=lines, reason=data["reason"] or None, cause=cause, **choices
         ),
     )
@@ -403,7 +406,7 @@ ORDER_ACTIONS: list[Action] = [
         permission="orders.charge_order",
         refusal=_why_no_surplus,
         form=forms.RecordSurplusForm,
-        act=_record_surplus,
+        act=_record_payment,
         relevant=lambda order: (
             not _money_can_arrive(order) and any(p.gateway == "manual" for p in order.facts.payments)
         ),
@@ -415,7 +418,7 @@ ORDER_ACTIONS: list[Action] = [
         description=gettext_lazy("Shipped goods have come back. Say where they go, and what of their value is kept."),
         permission="orders.return_order",
         refusal=asks(rules.take_back),
-        form=planforms.TakeBackForm,
+        form=returnforms.TakeBackForm,
         act=_take_back,
         relevant=_something_left,
         template=PLAN,

@@ -19,6 +19,7 @@ from orders.processing import get_event_handler
 from orders.processing.readdressing import AddressDecided
 from shop.actors import Actor
 from shop.errors import Refused, Words
+from shop.search import IndexedSearch
 from shop.staff import Action, ReadOnlyActionsAdmin, StoreFilter
 from shop.templatetags.desk import ago, badge
 
@@ -118,7 +119,7 @@ class AddressChangeAdmin(OfAnOrder):
 
 
 @admin.register(ExternalNotice)
-class ExternalNoticeAdmin(ReadOnlyActionsAdmin):
+class ExternalNoticeAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """To be read: what came, and what became of it."""
 
     list_display = ["type", "reference", "outcome_badge", "told", "received"]
@@ -127,7 +128,7 @@ class ExternalNoticeAdmin(ReadOnlyActionsAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
-    search_fields = ["=reference", "=event_id"]
+    search_fields = ["reference", "event_id"]
     search_help_text = gettext_lazy("A whole order number, or the id of a notice.")
     fields = ["event_id", "type", "reference", "outcome_badge", "told", "received_at", "processed_at", "body"]
     readonly_fields = ["outcome_badge"]

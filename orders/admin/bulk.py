@@ -150,6 +150,7 @@ class BulkCancelForm(forms.Form):
     def __init__(self, *args: Any, orders: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.orders = orders
+        self.fields["justification"].is_asked = True  # type: ignore[attr-defined]  # shown only where it is needed
         for name in CancelForm.CONTACT:
             self.fields[name] = deepcopy(CancelForm.base_fields[name])
         field = self.fields["reason"]

@@ -57,7 +57,7 @@ class DocumentAdmin(OfAnOrder):
     list_display = ["number_shown", "kind_shown", "order_link", "issued_at", "total_shown", "issued_by", "print_link"]
     list_display_links = ["number_shown"]
     list_filter = ["kind", StoreFilter, "issued_at"]
-    search_fields = ["=number", "=order__number"]
+    search_fields = ["number", "order__number"]
     search_help_text = gettext_lazy("A whole number of a document or of an order.")
     fields = [
         "number_shown",

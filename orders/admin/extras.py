@@ -1,4 +1,4 @@
-"""What else the checkout collected of an order and its lines, shown by a shop's own templates, where it has any."""
+"""What else the checkout collected of an order and its lines, shown by a shop's own templates where it has any."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import Any
 
 from django.conf import settings
 from django.template import TemplateDoesNotExist
-from django.template.loader import select_template
+from django.template.loader import render_to_string, select_template
 
 from orders.models import Order, OrderLine
+from orders.processing.extras import told_extra
 
 PRODUCT = "product"
 
 
 def order_extra(order: Order) -> str:
-    """An order's `extra` as the shop's template shows it; empty where there is no such template."""
-    return _shown(["order-extra.html"], order.extra, order=order)
+    """An order's `extra` as the shop's template shows it; without one, what the storefront sent along with it."""
+    shown = _shown(["order-extra.html"], order.extra, order=order)
+    told = [] if shown else told_extra(order)
+    return render_to_string("admin/orders/order/extra.html", {"told": told}) if told else shown
 
 
 def line_extra(order: Order, line: OrderLine) -> str:

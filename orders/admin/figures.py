@@ -34,6 +34,7 @@ from shop.actors import STAFF, SYSTEM, Actor
 from shop.errors import Words
 from shop.models import Store, User
 from shop.money import rounded
+from shop.search import IndexedSearch
 from shop.spreadsheet import csv_lines
 from shop.staff import ReadOnlyAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import badge, money
@@ -334,7 +335,7 @@ class FigureStoreFilter(StoreFilter):
 
 
 @admin.register(CancellationFigure)
-class CancellationFigureAdmin(ReadOnlyAdmin):
+class CancellationFigureAdmin(IndexedSearch, ReadOnlyAdmin):
     """The page of figures stands where the table's list would; the list has an address of its own."""
 
     store_path = "store"
@@ -351,7 +352,7 @@ class CancellationFigureAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
-    search_fields = ["=number"]
+    search_fields = ["cancellation__order__number"]
     search_help_text = gettext_lazy("A whole order number.")
     change_list_template = "admin/orders/figures_list.html"
 

@@ -157,11 +157,12 @@ class PlacedFilter(admin.SimpleListFilter):
 
 
 def _day(text: str) -> date | None:
-    """A day as a browser sends it; what is none is left alone."""
+    """A day as a browser sends it; what is none is left alone, and so are the ends of the calendar."""
     try:
-        return parse_date(text)
+        day = parse_date(text)
     except ValueError:
         return None
+    return day if day is not None and date.min.year < day.year < date.max.year else None
 
 
 def _midnight(day: date) -> datetime:

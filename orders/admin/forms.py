@@ -214,13 +214,32 @@ class RecordPaymentForm(AmountForm):
         help_text=gettext_lazy("As it stands on the bank statement or receipt."),
     )
     note = forms.CharField(label=gettext_lazy("Note"), required=False, max_length=2000, widget=text_area(2))
+    surplus = forms.BooleanField(
+        label=gettext_lazy("More has arrived than is outstanding"),
+        required=False,
+        help_text=gettext_lazy("What is not owed is sent back."),
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["amount"].initial = self.most().quantize(quantum(self.order.currency))
+        amount, most = self.fields["amount"], self.most().quantize(quantum(self.order.currency))
+        amount.initial = most
+        amount.widget.attrs.pop("max", None)
+        words = _(
+            "%(amount)s is outstanding. Enter what your bank has credited, in %(currency)s; less leaves the rest due."
+        )
+        amount.help_text = words % {"amount": shown(most, self.order.currency), "currency": self.order.currency}
 
     def most(self) -> Decimal:
         return self.facts.outstanding
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or self.cleaned_data
+        amount, most = data.get("amount"), self.most()
+        if amount is not None and amount > most and not data.get("surplus"):
+            words = _("Only %(max)s is outstanding. If more has arrived, say so below: the rest is sent back.")
+            self.add_error("amount", words % {"max": shown(most, self.order.currency)})
+        return data
 
 
 class RecordSurplusForm(RecordPaymentForm):
@@ -228,9 +247,14 @@ class RecordSurplusForm(RecordPaymentForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        del self.fields["surplus"]  # the action itself says so
+        words = _("As much as your bank has credited, in %(currency)s. What is not owed is sent back.")
         self.fields["amount"].initial = None
-        self.fields["amount"].help_text = _("As much as arrived. What is not owed is sent back.")
-        self.fields["amount"].widget.attrs.pop("max", None)
+        self.fields["amount"].help_text = words % {"currency": self.order.currency}
+
+    def clean(self) -> dict[str, Any]:
+        self.cleaned_data["surplus"] = True
+        return super().clean()
 
 
 # ---------------------------------------------------------------------------------------------------------------

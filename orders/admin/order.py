@@ -33,8 +33,13 @@ from orders.admin.page import attach_facts, read_page
 from orders.admin.repeat import REPEAT
 from orders.admin.steps import OWN_STEPS
 from orders.admin.undoing import standing
-from orders.models import Order, OrderLine
-from shop.staff import ReadOnlyActionsAdmin, StoreFilter, actor_of
+from orders.models import Document, Order, OrderLine, Return, ShippingEvent
+from orders.processing import get_event_handler
+from payments.models import Payment, Transaction
+from shop.actors import Actor
+from shop.errors import Refused
+from shop.search import numbered
+from shop.staff import Action, ReadOnlyActionsAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import ago, badge, money
 
 if TYPE_CHECKING:
@@ -58,15 +63,21 @@ class CappedPaginator(AnyPaginator):
 
 
 def found(term: str) -> QuerySet[Any]:
-    """This will find orders by number, e-mail, SKU or the beginning of a name: a union of ids, each from its own index.
+    """This will find orders by any number that belongs to them, by e-mail, SKU or the beginning of a name.
 
-    An OR over joins would use none of the indexes (reference/performance.md §6).
+    Numbers are the order's own, of a parcel sent or coming back, of a document, of a payment at its gateway. It is a
+    union of ids, each from its own index; an OR over joins would use none of them (reference/performance.md §6).
     """
     rows = Order.objects.order_by()
+    at_gateway = numbered(Transaction, "gateway_reference", term).values("payment")
     sets: list[QuerySet[Any, Any]] = [
-        rows.filter(number=term).values("pk"),
+        rows.filter(**Order.resolve_number(term)).values("pk"),
         rows.alias(its=Upper("email")).filter(its=Upper(Value(term))).values("pk"),
-        OrderLine.objects.order_by().filter(sku__in={term, term.upper()}).values("order"),
+        numbered(OrderLine, "sku", term).values("order"),
+        numbered(ShippingEvent, "tracking_number", term).values("order"),
+        numbered(Return, "code", term).values("order"),
+        numbered(Document, "number", term).values("order"),
+        rows.filter(number__in=Payment.objects.filter(pk__in=at_gateway).values("reference")).values("pk"),
     ]
     if len(term) >= SHORTEST_NAME:
         sets.append(_named(rows, term).values("pk"))
@@ -92,12 +103,25 @@ class OrderChangeList(ChangeList):
         self.is_capped = self.result_count >= COUNTED
 
 
+def or_as_the_shop_says(action: Action) -> Action:
+    """The same action, disabled as well where the shop's own handler has a reason against it (`why_not`)."""
+
+    def refusal(order: Order, actor: Actor) -> Refused | None:
+        no = action.refusal(order, actor)
+        return get_event_handler(actor).shops_refusal(action.name, order.facts) if no is None else no
+
+    return replace(action, refusal=refusal)
+
+
 @admin.register(Order)
 class OrderAdmin(ReadOnlyActionsAdmin):
     """Orders: a list to find them and a page to work on each."""
 
     store_path = "store"
-    desk_actions = sorted([*ORDER_ACTIONS, *OWN_STEPS, REPEAT, *EXTERNAL_ACTIONS], key=lambda action: action.danger)
+    desk_actions = sorted(
+        map(or_as_the_shop_says, [*ORDER_ACTIONS, *OWN_STEPS, REPEAT, *EXTERNAL_ACTIONS]),
+        key=lambda action: action.danger,
+    )
     actions = BULK_ACTIONS
     fields = ()
     list_display = ["number_shown", "customer_shown", "status_shown", "units", "total_shown", "placed"]
@@ -112,7 +136,9 @@ class OrderAdmin(ReadOnlyActionsAdmin):
     ordering = ["-placed_at", "-pk"]
     sortable_by = ()
     search_fields = ["number"]  # shows the box; get_search_results does the search
-    search_help_text = gettext_lazy("Order number, e-mail address, beginning of the customer's name, or SKU.")
+    search_help_text = gettext_lazy(
+        "Number of an order, parcel, return, invoice or payment; e-mail address, beginning of a name, or SKU."
+    )
     change_form_template = "admin/orders/order/change_form.html"
 
     # --- rows -----------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from orders.processing.deskwork import NoteFixed
 from orders.processing.requesting import why_not_answer, why_not_close
 from shop.actors import Actor
 from shop.errors import Refused, Words
+from shop.search import IndexedSearch
 from shop.staff import Action, ReadOnlyActionsAdmin, StoreFilter, came_from
 from shop.templatetags.desk import ago, badge
 
@@ -48,7 +49,7 @@ else:  # generic for the type checker only
     ModelAdmin = admin.ModelAdmin
 
 
-class OfAnOrder(ReadOnlyActionsAdmin):
+class OfAnOrder(IndexedSearch, ReadOnlyActionsAdmin):
     """Rows that belong to an order, in its store's scope; what is done to one leads back to the order."""
 
     store_path = "order__store"
@@ -59,7 +60,7 @@ class OfAnOrder(ReadOnlyActionsAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
-    search_fields = ["=order__number"]
+    search_fields = ["order__number"]
     search_help_text = gettext_lazy("A whole order number.")
     ordering = ["-pk"]
 

@@ -18,9 +18,6 @@ from orders.admin.plans import PlanView
 from orders.models import (
     Cancellation,
     CancellationReason,
-    CancellationRequest,
-    Disposition,
-    Order,
     OrderLine,
     RefundKind,
 )
@@ -31,7 +28,6 @@ from orders.processing.letters import Letter
 from orders.rules.recurring import planned_end
 from payments import services as payments
 from shop.errors import Refused, Words
-from shop.money import ZERO, quantum
 
 CONFIRM = "confirm"
 
@@ -328,6 +324,7 @@ class CancelForm(DestinationForm, ScopeForm):
         self._handler = get_event_handler(kwargs["actor"])
         self._reason: CancellationReason | None = None
         super().__init__(*args, **kwargs)
+        self.fields["justification"].is_asked = True  # type: ignore[attr-defined]  # shown only where it is needed
 
     def _show_first_plan(self) -> None:
         self._prepare()
@@ -424,85 +421,6 @@ class TakePaymentForm(PlanForm, ScopeForm):
 
     def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
         return rules.plan_payment(self.facts, as_units(choice["lines"]))
-
-
-class TakeBackForm(DestinationForm, LinesForm):
-    """What came back, in which condition, and how much of its value is kept."""
-
-    purpose = "take-back"
-    BESIDE_THE_PLAN = PlanForm.BESIDE_THE_PLAN | DestinationForm.DETAILS
-    column = gettext_lazy("Came back")
-    deduction = forms.DecimalField(
-        label=gettext_lazy("Keep of its value"),
-        required=False,
-        min_value=0,
-        max_digits=15,
-        decimal_places=3,
-        help_text=gettext_lazy("Such as a fee, or the loss in value of what came back used or damaged."),
-    )
-    reason = forms.ChoiceField(label=gettext_lazy("Reason"), required=False)
-    refund = yes(gettext_lazy("Refund what was paid for them"))
-    notify = yes(gettext_lazy("Tell the customer"))
-    field_order = ["deduction", "reason", "note", "refund", "notify"]
-
-    def __init__(self, *args: Any, obj: Order, **kwargs: Any) -> None:
-        awaited = CancellationRequest.objects.filter(
-            order=obj,
-            cancellation_type=CancellationRequest.Type.REFUND,
-            status__in=CancellationRequest.AWAITING_GOODS,
-        )
-        self.awaited = dict(awaited.values_list("line", "quantity"))
-        super().__init__(*args, obj=obj, **kwargs)
-        reason = self.fields["reason"]
-        assert isinstance(reason, forms.ChoiceField)
-        reason.choices = reasons_by_category(empty=_("No reason given"))
-        self.fields["deduction"].widget.attrs["step"] = str(quantum(self.order.currency))
-        self.fields["deduction"].label = f"{self.fields['deduction'].label} ({self.order.currency})"
-
-    def add_line(self, line: OrderLine, filled: int) -> None:
-        super().add_line(line, filled)
-        self.fields[f"to_{line.pk}"] = forms.ChoiceField(
-            label=line.name,
-            required=False,
-            choices=Disposition.choices,
-            initial=Disposition.QUARANTINE,
-            widget=forms.Select(attrs={"aria-label": _("Where %(name)s goes") % {"name": line.name}}),
-        )
-
-    def available(self) -> Callable[[OrderLine], int]:
-        return lambda line: line.returnable
-
-    def filled(self) -> Callable[[OrderLine], int]:
-        """What a customer announced; on an order of one line all of it; otherwise what came back has to be said."""
-        only = sum(1 for room in self.rooms.values() if room) == 1
-        return lambda line: min(self.rooms[line.pk], self.awaited.get(line.pk, self.rooms[line.pk] if only else 0))
-
-    def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        lines = self.chosen(data)
-        if not lines:
-            return None
-        return {
-            "lines": {
-                str(pk): [units, data.get(f"to_{pk}") or Disposition.QUARANTINE.value] for pk, units in lines.items()
-            },
-            "deduction": str(data.get("deduction") or 0),
-            "refund": bool(data.get("refund")),
-            "notify": bool(data.get("notify")),
-            "destination": data.get("destination") or "",
-        }
-
-    def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
-        lines = {int(pk): (units, goes_to) for pk, (units, goes_to) in choice["lines"].items()}
-        to, kept = choice["destination"], Decimal(choice["deduction"])
-        payments.require_offered(payments.Destination(gateway=to), owner_id=self.order.customer_id)
-        return rules.plan_return(self.facts, lines, deduction=kept, notify=choice["notify"], destination=to)
-
-    def clean(self) -> dict[str, Any]:
-        data = super().clean()
-        if self._choice:
-            data["lines"] = {int(pk): (units, goes_to) for pk, (units, goes_to) in self._choice["lines"].items()}
-        data["deduction"] = data.get("deduction") or ZERO
-        return data
 
 
 class RefundForm(DestinationForm, AmountForm):

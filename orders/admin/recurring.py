@@ -24,6 +24,7 @@ from orders.processing.recurring import MANAGE
 from orders.rules import recurring as rules
 from shop.actors import Actor
 from shop.errors import Words
+from shop.search import IndexedSearch
 from shop.staff import Action, ActionForm, ReadOnlyActionsAdmin, StoreFilter
 from shop.templatetags.desk import ago, badge, money
 
@@ -140,7 +141,7 @@ ACTIONS = [
 
 
 @admin.register(RecurringOrder)
-class RecurringOrderAdmin(ReadOnlyActionsAdmin):
+class RecurringOrderAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """Series of orders. One begins on the page of an order."""
 
     store_path = "store"
@@ -156,7 +157,7 @@ class RecurringOrderAdmin(ReadOnlyActionsAdmin):
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     ordering = ["-pk"]
-    search_fields = ["=orders__number", "=email"]
+    search_fields = ["orders__number", "email__upper"]
     search_help_text = gettext_lazy("A whole order number or e-mail address.")
     fields = FIELDS
     readonly_fields = FIELDS

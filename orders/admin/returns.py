@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import Exists, F, Max, OuterRef, Prefetch, Q, QuerySet
-from django.forms.boundfield import BoundField
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -22,14 +19,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orders import rules
-from orders.admin.forms import RemarkForm, text_area
+from orders.admin.forms import RemarkForm
 from orders.admin.others import InUse, OfAnOrder
-from orders.admin.planforms import PlanForm
-from orders.admin.plans import PlanView
 from orders.admin.policies import ModelForm, Settings
+from orders.admin.returnforms import InspectForm, deduction_of
 from orders.models import (
     CancellationRequest,
-    Condition,
     Inspection,
     Order,
     RequestPicture,
@@ -38,12 +33,11 @@ from orders.models import (
     ReturnPolicy,
 )
 from orders.processing import get_event_handler
-from orders.processing.fulfilment import accounted_for
-from orders.processing.receiving import Settlement, why_not_inspect, why_not_receive
+from orders.processing.receiving import why_not_inspect, why_not_receive
 from shop.actors import Actor
-from shop.errors import Refused, Words
-from shop.money import quantum, rounded, shown
-from shop.staff import Action, ActionsAdmin, StoreFilter
+from shop.errors import Words
+from shop.money import rounded, shown
+from shop.staff import Action, ActionsAdmin, OwnStoresAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import ago, badge
 
 Data = dict[str, Any]
@@ -109,143 +103,6 @@ class ReceiveForm(RemarkForm):
         return order
 
 
-@dataclass(frozen=True, slots=True)
-class FoundRow:
-    """One request in the form: how many of its units are awaited, and a field for each condition."""
-
-    request: CancellationRequest
-    left: int
-    fields: list[BoundField]
-
-
-@dataclass(frozen=True, slots=True)
-class InspectionView(PlanView):
-    """A plan whose units go to several places."""
-
-    found: Mapping[str, Mapping[str, int]] = None  # type: ignore[assignment]
-    requests: Mapping[str, CancellationRequest] = None  # type: ignore[assignment]
-
-    @property
-    def lines(self) -> list[tuple[rules.PlannedUnits, Words]]:
-        told: list[tuple[rules.PlannedUnits, Words]] = []
-        for pk, conditions in self.found.items():
-            line = self.requests[pk].line
-            for condition, units in conditions.items():
-                row = rules.PlannedUnits(line.pk, line.name, line.sku, units)
-                told.append((row, Condition(condition).label))
-        return told
-
-
-class InspectForm(PlanForm):
-    """What was found in a parcel: for each request so many units of each condition, and what is kept of their value."""
-
-    purpose = "inspect"
-    deduction = forms.DecimalField(
-        label=gettext_lazy("Keep of its value"),
-        required=False,
-        min_value=0,
-        max_digits=15,
-        decimal_places=3,
-        help_text=gettext_lazy("The fee of the shop's policy, or the loss in value of what came back used."),
-    )
-    note = forms.CharField(
-        label=gettext_lazy("Note"),
-        required=False,
-        max_length=2000,
-        widget=text_area(2),
-        help_text=gettext_lazy("Where all of a request is missing, the customer reads it."),
-    )
-    columns = Condition.labels
-
-    def __init__(self, *args: Any, obj: Return, **kwargs: Any) -> None:
-        self._handler = get_event_handler(kwargs["actor"])
-        awaited = [one for one in obj.requests.all() if one.status in CancellationRequest.AWAITING_GOODS]
-        known = accounted_for(awaited)
-        self.awaited = {one: max(0, one.quantity - sum(known[one.pk])) for one in awaited}
-        self._settled: Settlement | None = None
-        super().__init__(*args, obj=obj, **kwargs)
-
-    def _show_first_plan(self) -> None:
-        self._add_fields()
-        super()._show_first_plan()
-
-    def full_clean(self) -> None:
-        self._add_fields()
-        super().full_clean()
-
-    def _add_fields(self) -> None:
-        for request, left in self.awaited.items():
-            likely = Condition.SELLABLE if request.reason.restocks and not request.reason.shops_fault else "quarantine"
-            for condition in Condition:
-                filled = left if condition == likely else 0
-                label = f"{request.line.name}: {condition.label}"
-                field = forms.IntegerField(
-                    label=label, required=False, min_value=0, max_value=1_000_000, initial=filled
-                )
-                field.widget.attrs.update({"max": left, "aria-label": label, "inputmode": "numeric"})
-                self.fields[f"{condition}_{request.pk}"] = field
-        currency = self.order.currency
-        kept = self.fields["deduction"]
-        kept.label = f"{_('Keep of its value')} ({currency})"
-        kept.widget.attrs["step"] = str(quantum(currency))
-        if not self.is_bound and kept.initial is None:
-            kept.initial = self._fee()
-
-    def _fee(self) -> Decimal:
-        """What the policy keeps if everything is in the parcel."""
-        found = {request.pk: {Condition.SELLABLE.value: left} for request, left in self.awaited.items() if left}
-        try:
-            fee = self._handler.plan_inspection(code=self.obj.code, found=found).fee
-        except Refused:
-            fee = Decimal(0)
-        return rounded(fee, self.order.currency)
-
-    @property
-    def order(self) -> Order:
-        order: Order = self.obj.order
-        return order
-
-    @property
-    def _purpose(self) -> str:
-        return f"{super()._purpose}:{self.obj.pk}"
-
-    @property
-    def plain_fields(self) -> list[BoundField]:
-        return [self["deduction"], self["note"]]
-
-    def rows(self) -> Iterator[FoundRow]:
-        for request, left in self.awaited.items():
-            yield FoundRow(request, left, [self[f"{condition}_{request.pk}"] for condition in Condition])
-
-    def choice(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        found: dict[str, dict[str, int]] = {}
-        for request in self.awaited:
-            for condition in Condition:
-                if units := data.get(f"{condition}_{request.pk}") or 0:
-                    found.setdefault(str(request.pk), {})[condition.value] = units
-        return {"found": found, "deduction": str(data.get("deduction") or 0), "notify": True} if found else None
-
-    def make_plan(self, choice: Mapping[str, Any]) -> rules.Plan:
-        found = {int(pk): conditions for pk, conditions in choice["found"].items()}
-        settled = self._handler.plan_inspection(code=self.obj.code, found=found, deduction=Decimal(choice["deduction"]))
-        empty = rules.Plan(self.order.number or "", self.order.version, self.order.currency, ())
-        return settled.plan or replace(empty, messages=("return_rejected",))
-
-    @property
-    def plan_view(self) -> PlanView | None:
-        if not self.plan or not self._choice:
-            return None
-        requests = {str(request.pk): request for request in self.awaited}
-        return InspectionView(self.plan, self.facts, self._choice, (), self._choice["found"], requests)
-
-    def clean(self) -> Data:
-        data = super().clean()
-        if self._choice is None and not self.errors:
-            self.add_error(None, _("Say of at least one unit what was found."))
-        data["choice"] = self._choice
-        return data
-
-
 def _receive(parcel: Return, actor: Actor, data: Data) -> Words:
     get_event_handler(actor).receive_return(code=parcel.code, note=data["note"], version=data["version"])
     return _("The return has arrived; the customer is being told. Inspect it next.")
@@ -254,7 +111,7 @@ def _receive(parcel: Return, actor: Actor, data: Data) -> Words:
 def _inspect(parcel: Return, actor: Actor, data: Data) -> Words:
     plan, choice = data["plan"], data["choice"]
     found = {int(pk): conditions for pk, conditions in choice["found"].items()}
-    handler, deduction = get_event_handler(actor), Decimal(choice["deduction"])
+    handler, deduction = get_event_handler(actor), deduction_of(choice)
     if plan.version == parcel.order.version:
         now = handler.plan_inspection(code=parcel.code, found=found, deduction=deduction).plan
         if now is not None and now != plan:
@@ -284,7 +141,7 @@ class ReturnAdmin(OfAnOrder):
     list_select_related = ["order", "carrier"]
     # What waits stands first, the oldest of it on top.
     ordering = [F("closed_at").desc(nulls_first=True), "pk"]
-    search_fields = ["=code", "=order__number"]
+    search_fields = ["code", "order__number"]
     search_help_text = gettext_lazy("Scan or type a return code; or a whole order number.")
     change_form_template = "admin/orders/return/change_form.html"
 
@@ -405,7 +262,7 @@ class ReturnPolicyForm(ModelForm):
         begins = self.cleaned_data["valid_from"]
         placed = Order.objects.placed()
         store = self.data.get("store") or None
-        if store and str(store).isdigit():
+        if store and str(store).isdecimal():
             placed = placed.filter(store=store)
         latest = placed.aggregate(latest=Max("placed_at"))["latest"]
         if latest is not None and begins <= latest:
@@ -418,12 +275,13 @@ class ReturnPolicyForm(ModelForm):
 
 
 @admin.register(ReturnPolicy)
-class ReturnPolicyAdmin(Settings):
+class ReturnPolicyAdmin(OwnStoresAdmin, Settings):
     """What may be sent back. A policy that orders were placed under stays as it is; a new one succeeds it."""
 
     form = ReturnPolicyForm
     list_display = ["where", "valid_from", "return_days", "withdrawal_days", "fee_shown", "approves_at_once"]
-    list_filter = ["store"]
+    list_filter = [StoreFilter]
+    store_path = "store"
     list_select_related = ["store"]
     fieldsets = [
         (
@@ -444,18 +302,26 @@ class ReturnPolicyAdmin(Settings):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> Data:
         """A new policy begins a moment from now, with the terms of the newest."""
-        newest = ReturnPolicy.objects.order_by("-valid_from").first()
+        newest = self.get_queryset(request).order_by("-valid_from").first()
         names = ("store", "return_days", "withdrawal_days", "fee", "currency", "approves_at_once", "needs_pickup")
         initial = {name: getattr(newest, name) for name in names} if newest else {}
         if newest:
             initial["fee"] = rounded(newest.fee, newest.currency)
         return {**initial, "valid_from": timezone.now(), **super().get_changeform_initial_data(request)}
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Those that hold in people's own stores: these stores' and those of all stores."""
+        rows, stores = super().get_queryset(request), actor_of(request).stores
+        return rows if stores is None else rows.filter(Q(store=None) | Q(store__in=stores))
+
     def has_change_permission(self, request: HttpRequest, obj: ReturnPolicy | None = None) -> bool:
-        return super().has_change_permission(request, obj) and (obj is None or not orders_under(obj))
+        return super().has_change_permission(request, obj) and (obj is None or self._can_change(request, obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: ReturnPolicy | None = None) -> bool:
-        return super().has_delete_permission(request, obj) and (obj is None or not orders_under(obj))
+        return super().has_delete_permission(request, obj) and (obj is None or self._can_change(request, obj))
+
+    def _can_change(self, request: HttpRequest, obj: ReturnPolicy) -> bool:
+        return self.is_own(request, obj) and not orders_under(obj)
 
     @admin.display(description=gettext_lazy("store"))
     def where(self, row: ReturnPolicy) -> str:

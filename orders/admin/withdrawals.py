@@ -28,6 +28,7 @@ from orders.rules.withdrawal import DAYS_TO_SETTLE
 from payments.models import Refund
 from shop.actors import Actor
 from shop.errors import Refused, Words
+from shop.search import IndexedSearch
 from shop.staff import Action, ActionForm, ReadOnlyActionsAdmin, StoreFilter
 from shop.templatetags.desk import ago, badge
 
@@ -141,7 +142,7 @@ def _answer(row: Withdrawal, actor: Actor, data: Data) -> Words:
 
 
 @admin.register(Withdrawal)
-class WithdrawalAdmin(ReadOnlyActionsAdmin):
+class WithdrawalAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """To be read; what needs a person is matched with its order, or answered."""
 
     store_path = "order__store"
@@ -156,7 +157,7 @@ class WithdrawalAdmin(ReadOnlyActionsAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
-    search_fields = ["=order__number", "=number", "=email"]
+    search_fields = ["order__number", "number", "email__upper"]
     search_help_text = gettext_lazy("A whole order number or e-mail address.")
     desk_actions = [
         Action(

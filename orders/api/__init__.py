@@ -1,4 +1,4 @@
-"""What the storefront may ask about orders, over REST; the contract is docs' "storefront contract" (seed 003).
+"""What the storefront may ask about orders, over REST; the storefront contract is in tests/orders/seed_003.json.
 
 A door translates: serializer → one call → status and body. Who may see which order is `Order.objects.of(actor)`.
 """

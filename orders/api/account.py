@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib.auth import authenticate, login, logout
 from django.db.models.functions import Lower
+from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, extend_schema
@@ -80,6 +81,23 @@ class LoginPerAddress(SimpleRateThrottle):
         return f"throttle:{self.scope}:{self.get_ident(request)}"
 
 
+LOGIN_THROTTLES = (LoginPerMinute, LoginPerHour, LoginPerAddress)
+
+
+def log_in(request: HttpRequest, *, email: str, password: str) -> User | None:
+    """This will log a customer in, by an e-mail in any case; None where the two are not right or the account is closed.
+
+    For the API's door and the shop's page. Both count tries by LOGIN_THROTTLES.
+    """
+    user = User.objects.alias(lowered=Lower("email")).filter(lowered=email.lower()).first()
+    # Nobody's name is "": an unknown e-mail takes as long as a wrong password.
+    found = authenticate(request, username=user.get_username() if user else "", password=password)
+    if not isinstance(found, User):
+        return None
+    login(request, found)
+    return found
+
+
 class LoginView(StorefrontView):
     """POST /users/login/: the storefront's server sends no CSRF token here.
 
@@ -89,7 +107,7 @@ class LoginView(StorefrontView):
 
     authentication_classes: Sequence[type[BaseAuthentication]] = ()
     permission_classes = (AllowAny,)
-    throttle_classes = (LoginPerMinute, LoginPerHour, LoginPerAddress)
+    throttle_classes = LOGIN_THROTTLES
 
     @extend_schema(
         operation_id="login",
@@ -107,13 +125,8 @@ class LoginView(StorefrontView):
     def post(self, request: Request) -> Response:
         asked = LoginSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        email, password = asked.validated_data["email"].lower(), asked.validated_data["password"]
-        user = User.objects.alias(lowered=Lower("email")).filter(lowered=email).first()
-        # Nobody's name is "": an unknown e-mail takes as long as a wrong password.
-        found = authenticate(request._request, username=user.get_username() if user else "", password=password)
-        if found is None:
+        if log_in(request._request, **asked.validated_data) is None:
             raise serializers.ValidationError({"non_field_errors": [_("Unable to log in with provided credentials.")]})
-        login(request._request, found)
         return Response({"key": request._request.session.session_key})
 
     def handle_exception(self, exc: Exception) -> Response:

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from orders.api.base import NO_CSRF, NOT_LOGGED_IN, AddressBookView, errors
 from orders.models import Order
 from orders.processing import get_event_handler
-from orders.processing.external import wait_for
+from orders.processing.calls import wait_for
 from orders.processing.readdressing import http_status_of
 from shop.api import Later, actor_of, key_of, once_with_outside
 

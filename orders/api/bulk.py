@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
@@ -156,12 +157,13 @@ class BulkUpdateView(DeskView):
     def _bring(self, handler: EventHandler, orders: list[Order], status: str, note: str) -> Response:
         """Each by itself: one that is refused leaves the others alone."""
         told: dict[int, Refused] = {}
-        # Locked in one order, whatever order they were named in: two requests never wait for one another.
-        for order in sorted(orders, key=lambda order: order.pk):
-            try:
-                bring(handler, order, status, {"note": note})
-            except Refused as no:
-                told[order.pk] = no
+        with transaction.atomic():
+            handler.lock_in_order([order.number or "" for order in orders])
+            for order in orders:
+                try:
+                    bring(handler, order, status, {"note": note})
+                except Refused as no:
+                    told[order.pk] = no
         now = dict(Order.objects.filter(pk__in=[order.pk for order in orders]).values_list("pk", "status"))
         results = [
             {

@@ -38,7 +38,7 @@ from orders.models import (
     ReturnCarrier,
 )
 from orders.processing import get_event_handler
-from orders.processing.external import wait_for
+from orders.processing.calls import wait_for
 from orders.processing.requesting import Pickup, Terms, Wish
 from orders.rules import Picture, read_picture, read_plan
 from shop.actors import Actor

@@ -32,6 +32,14 @@ from shop.money import rounded
 KEY = OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER, required=True)
 CHANGED = errors("The order or the plan has changed since, or it is not possible; the remedy says what to do")
 FORBIDDEN = errors("Not allowed for this person")
+# What a decision about an order may be refused with.
+REFUSALS: dict[int, Any] = {
+    400: errors("The input is wrong"),
+    401: NOT_LOGGED_IN,
+    403: FORBIDDEN,
+    404: NO_ORDER,
+    409: CHANGED,
+}
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -120,13 +128,6 @@ class ReinstateSerializer(AnswerSerializer):
 
 # ---------------------------------------------------------------------------------------------------------------
 # What is answered
-
-REFUSAL = {
-    "type": "object",
-    "nullable": True,
-    "properties": {name: {"type": "string"} for name in ("code", "message", "remedy", "deadline")}
-    | {"max_quantity": {"type": "integer"}},
-}
 
 
 def shown_action(possible: rules.Possible) -> dict[str, Any]:
@@ -247,14 +248,7 @@ class CancelPlanView(DeskView):
         tags=["Order Management"],
         request=ChoicesSerializer,
         examples=[OpenApiExample("One unit", value={"lines": [{"line": 7, "quantity": 1}]}, request_only=True)],
-        responses={
-            200: OpenApiResponse(OBJECT),
-            400: errors("The input is wrong"),
-            401: NOT_LOGGED_IN,
-            403: NO_CSRF,
-            404: NO_ORDER,
-            409: CHANGED,
-        },
+        responses={200: OpenApiResponse(OBJECT), **REFUSALS, 403: NO_CSRF},
     )
     def post(self, request: Request, number: str) -> Response:
         asked = ChoicesSerializer(data=request.data)
@@ -292,11 +286,7 @@ class CancelOrderView(DeskView):
         responses={
             200: OpenApiResponse(OBJECT, description="Cancelled"),
             202: OpenApiResponse(OBJECT, description="It waits"),
-            400: errors("The input is wrong"),
-            401: NOT_LOGGED_IN,
-            403: FORBIDDEN,
-            404: NO_ORDER,
-            409: CHANGED,
+            **REFUSALS,
         },
     )
     def post(self, request: Request, number: str) -> Response:
@@ -340,14 +330,7 @@ class UndoView(DeskView):
         parameters=[KEY],
         request=AnswerSerializer,
         examples=[OpenApiExample("With a note", value={"note": "Agreed with the customer."}, request_only=True)],
-        responses={
-            204: None,
-            400: errors("The input is wrong"),
-            401: NOT_LOGGED_IN,
-            403: FORBIDDEN,
-            404: NO_ORDER,
-            409: CHANGED,
-        },
+        responses={204: None, **REFUSALS},
     )
     @keyed(required=True)
     def post(self, request: Request, number: str) -> Response:
@@ -367,14 +350,7 @@ class ReinstateView(DeskView):
         parameters=[KEY],
         request=ReinstateSerializer,
         examples=[OpenApiExample("One unit", value={"lines": [{"line": 7, "quantity": 1}]}, request_only=True)],
-        responses={
-            204: None,
-            400: errors("The input is wrong"),
-            401: NOT_LOGGED_IN,
-            403: FORBIDDEN,
-            404: NO_ORDER,
-            409: CHANGED,
-        },
+        responses={204: None, **REFUSALS},
     )
     @keyed(required=True)
     def post(self, request: Request, number: str) -> Response:
@@ -478,11 +454,9 @@ def _decide(request: Request, uuid: Any, *, approve: bool) -> Response:
 
 DECIDED: dict[int, Any] = {
     200: OpenApiResponse(OBJECT),
+    **REFUSALS,
     400: errors("The note is missing"),
-    401: NOT_LOGGED_IN,
-    403: FORBIDDEN,
     404: errors("No such approval"),
-    409: CHANGED,
 }
 
 

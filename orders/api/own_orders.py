@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time
 from typing import Any, cast
 
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.translation import gettext_lazy as _
@@ -168,14 +169,18 @@ class ReasonsView(StorefrontView, generics.ListAPIView[CancellationReason]):
 
 
 class ByAddressAndEmail(SimpleRateThrottle):
-    """So many tries from one address for one e-mail. Subclasses name what for and how many."""
+    """So many tries from one address for one e-mail. Subclasses name what for and how many.
+
+    Doors give DRF's request, the shop's pages Django's; both are counted together.
+    """
 
     # Which part of the request is counted, beside the address.
     field = "email"
 
-    def get_cache_key(self, request: Request, view: Any) -> str:
-        data = request.data if hasattr(request.data, "get") else {}
-        who = f"{self.get_ident(request)} {str(data.get(self.field, '')).strip().lower()[:254]}"
+    def get_cache_key(self, request: Request | HttpRequest, view: Any) -> str:
+        sent = request.data if isinstance(request, Request) else request.POST
+        data = sent if hasattr(sent, "get") else {}
+        who = f"{self.get_ident(cast(Request, request))} {str(data.get(self.field, '')).strip().lower()[:254]}"
         # Hashed: nobody's address stands in a cache.
         return f"throttle:{self.scope}:{hashlib.sha256(who.encode(errors='replace')).hexdigest()}"
 
@@ -192,6 +197,17 @@ class TrackingByNumber(TrackingThrottle):
     field = "number"
 
 
+TRACKING_THROTTLES = (TrackingThrottle, TrackingByNumber)
+
+
+def guests_order(*, number: str, email: str) -> Order:
+    """This will find a guest's order by what its confirmation says. Raises OrderNotFound."""
+    order = orders_of(Actor.guest(email)).select_related("store").filter(**Order.resolve_number(number)).first()
+    if order is None:
+        raise OrderNotFound
+    return order
+
+
 class TrackingSerializer(serializers.Serializer[Any]):
     """What a guest knows of their order."""
 
@@ -205,7 +221,7 @@ class TrackingView(StorefrontView):
     authentication_classes: Sequence[type[BaseAuthentication]] = ()
     permission_classes = (AllowAny,)
     parser_classes = (FormParser, BoundedJSONParser)
-    throttle_classes = (TrackingThrottle, TrackingByNumber)
+    throttle_classes = TRACKING_THROTTLES
 
     @extend_schema(
         operation_id="getAnonymousTracking",
@@ -230,8 +246,4 @@ class TrackingView(StorefrontView):
     def post(self, request: Request) -> Response:
         asked = TrackingSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        guest = Actor.guest(asked.validated_data["email"])
-        order = orders_of(guest).filter(**Order.resolve_number(asked.validated_data["number"])).first()
-        if order is None:
-            raise OrderNotFound
-        return Response([shown_alone(order, request)])
+        return Response([shown_alone(guests_order(**asked.validated_data), request)])

@@ -27,6 +27,7 @@ from orders.api.shown import (
     status_of,
 )
 from orders.models import CancellationReason, CancellationRequest
+from orders.processing.extras import told_extra
 from orders.processing.printing import label_path
 from shop.money import ZERO, rounded
 
@@ -287,6 +288,7 @@ class OrderSerializer(serializers.Serializer[ShownOrder]):
     payment_option = serializers.SerializerMethodField()
     shipping_option_slug = serializers.CharField(source="order.shipping_method")
     annotation = serializers.SerializerMethodField()
+    extra = serializers.SerializerMethodField()
     orderitem_set = LineSerializer(source="lines", many=True)
     discountitem_set = serializers.SerializerMethodField()
     shipping_address = serializers.SerializerMethodField()
@@ -317,6 +319,11 @@ class OrderSerializer(serializers.Serializer[ShownOrder]):
     def get_annotation(self, shown: ShownOrder) -> str:
         """What the customer wrote when ordering."""
         return str(shown.order.extra.get("annotation", ""))
+
+    @extend_schema_field({"type": "object", "additionalProperties": {}})
+    def get_extra(self, shown: ShownOrder) -> dict[str, Any]:
+        """What else the storefront sent when ordering, by the names that the shop declares."""
+        return {one.name: one.value for one in told_extra(shown.order)}
 
     @extend_schema_field({"type": "array", "items": _object(pk=NUMBER, name=TEXT, code=TEXT, amount=AMOUNT)})
     def get_discountitem_set(self, shown: ShownOrder) -> list[dict[str, Any]]:

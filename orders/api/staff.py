@@ -154,7 +154,11 @@ class ReturnSerializer(serializers.Serializer[Any]):
     note = serializers.CharField(required=False, allow_blank=True, max_length=2000)
     refund = serializers.BooleanField(required=False, default=True)
     deduction = serializers.DecimalField(
-        max_digits=14, decimal_places=3, min_value=ZERO, required=False, help_text="What is kept of their value."
+        max_digits=14,
+        decimal_places=3,
+        min_value=ZERO,
+        required=False,
+        help_text="What is kept of their value. Without it: of a withdrawal, what a dearer delivery cost more.",
     )
     notify = serializers.BooleanField(required=False, default=True)
     destination = DestinationSerializer(required=False)

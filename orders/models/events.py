@@ -88,6 +88,9 @@ class ShippingEvent(ByActor):
     class Meta(ByActor.Meta):
         verbose_name = _("shipping event")
         verbose_name_plural = _("shipping events")
+        indexes = [
+            models.Index(fields=["tracking_number"], name="shipping_event_tracking", condition=~Q(tracking_number=""))
+        ]
 
     def __str__(self) -> str:
         return f"{self.event_type} ({self.order})"

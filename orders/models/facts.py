@@ -175,6 +175,11 @@ class Facts:
         return self.unapplied + self.capture_reserved - self.captured - for_charged
 
     @property
+    def left_over(self) -> Decimal:
+        """Money that is here beyond all that is due. None while a charge is under way, which may still need it."""
+        return ZERO if self.capture_in_flight else max(ZERO, min(self.unapplied - self.due, self.refundable))
+
+    @property
     def outstanding(self) -> Decimal:
         """What the customer still has to pay: due, less what is here already."""
         due = self.due

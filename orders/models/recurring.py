@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Upper
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
@@ -132,7 +133,10 @@ class RecurringOrder(models.Model):
                 condition=Q(status="ended", ended_at__isnull=False) | (~Q(status="ended") & Q(ended_at=None)),
             ),
         ]
-        indexes = [models.Index(F("next_at"), name="recurring_due", condition=Q(status="active"))]
+        indexes = [
+            models.Index(F("next_at"), name="recurring_due", condition=Q(status="active")),
+            models.Index(Upper("email"), name="recurring_email"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.pk}: {self.customer_name or self.email}, {self.rhythm}"

@@ -72,6 +72,7 @@ class Withdrawal(models.Model):
         default_permissions = ("view",)
         indexes = [
             models.Index(Upper("email"), "declared_at", name="withdrawal_by_email"),
+            models.Index(fields=["number"], name="withdrawal_number"),
             models.Index(
                 fields=["declared_at"],
                 name="withdrawal_open",

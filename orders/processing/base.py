@@ -10,7 +10,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from orders.models import CancellationReason
+from orders.models import CancellationReason, Facts
 from orders.processing.decision import Decision
 from shop import maintenance
 from shop.actors import Actor
@@ -34,6 +34,8 @@ class CauseReused(Refused):
     message = _("“%(cause)s” has caused something else already; it cannot cause this.")
 
 
+# Buttons that are other actions under the lock.
+MADE_OF = {"hand-over": ("ship", "deliver"), "record-surplus": ("record-payment",)}
 # What people may do while the desk is under maintenance: leave word.
 DURING_MAINTENANCE = frozenset({"queue_cancellation", "write_note"})
 
@@ -74,6 +76,22 @@ class HandlerBase:
             finally:
                 self._decision = outer
 
+    def why_not(self, action: str, facts: Facts) -> Refused | None:
+        """A shop's own reason against an action, or None: override it. Asked under the lock, and for what is offered.
+
+        action  its name as in the addresses of the desk and the API's list: "ship", "take-back", "check-quality" …
+        facts   the order (`facts.order`), its lines, payments and holds, perhaps unlocked
+
+        The button is disabled with the reason, the API's list tells it, and the verb is refused by it: so it is to look
+        at the facts and `self.actor` only. It is asked for each row of the list of orders: no queries.
+        """
+        return None
+
+    def shops_refusal(self, action: str, facts: Facts) -> Refused | None:
+        """The shop's reason against what a button offers, where that is several verbs against any of them."""
+        said = (self.why_not(one, facts) for one in MADE_OF.get(action, (action,)))
+        return next((no for no in said if no is not None), None)
+
     def _check_maintenance(self) -> None:
         """The system goes on under maintenance; people wait. Asked once: a handler serves one request."""
         if self._may_go_on or self.actor.is_system:
@@ -86,7 +104,10 @@ class HandlerBase:
         """A reason by code, id or itself. Raises UnknownReason, NoteNeeded."""
         if reason is None or isinstance(reason, CancellationReason):
             return reason
-        lookup = {"pk": int(reason)} if isinstance(reason, int) or str(reason).isdigit() else {"code": reason}
+        text = str(reason)
+        # No id is longer, and not all that Unicode calls a digit is one to a database.
+        is_id = isinstance(reason, int) or (text.isascii() and text.isdigit() and len(text) <= 18)
+        lookup = {"pk": int(reason)} if is_id else {"code": reason}
         found = CancellationReason.objects.filter(is_active=True, **lookup).first()
         if found is None or (self.actor.is_customer and not found.shown_to_customers):
             raise UnknownReason(params={"code": reason}, field="reason")

@@ -82,12 +82,14 @@ class Batching(Cancelling):
         return {number: self._cancel_alone(number, cancel) for number in orders}
 
     def lock_in_order(self, numbers: Collection[str]) -> None:
-        """Lock all orders that a transaction will cancel, then all that is counted: nobody locks an order after that.
+        """Lock all orders that a transaction will change, then all that is counted: nobody locks an order after that.
 
-        One who cancels a single order has it and waits for the counting; who counts must not wait for that order.
+        One who changes a single order has it and waits for what others share: what is counted, the number series of
+        documents. Who has these must not wait for that order.
         """
+        orders = list(locked_orders(self.actor).filter(number__in=numbers).order_by("pk"))
         if not self.actor.is_system and self.approval_policies().counts:
-            self.count_in_turn(list(locked_orders(self.actor).filter(number__in=numbers).order_by("pk")))
+            self.count_in_turn(orders)
 
     def _ids_of(self, numbers: Collection[str]) -> dict[str, int]:
         return dict(Order.objects.of(self.actor).filter(number__in=numbers).values_list("number", "pk"))

@@ -140,7 +140,7 @@ class Bulk(BulkWork):
         order = facts.order
         plan.stores.add(order.store_id)
         try:
-            no = rules.cancel(facts, self.actor)
+            no = rules.cancel(facts, self.actor) or self.why_not("cancel", facts)
             if no is not None:
                 raise no
             one = rules.plan_cancellation(
@@ -198,15 +198,6 @@ class Bulk(BulkWork):
             raise Invalid(words, params={"most": MOST_TRIED_FIRST}, field="try_first")
         row = self.reason_of(reason, note=note)
         chosen = list(dict(orders).items())
-        plan = self.plan_bulk(orders=chosen, reason=row, restock=restock, refund=refund, notify=notify)
-        for store_id in plan.stores:
-            self.check_reason(Order(store_id=store_id), Choices(reason=row, note=note, contact=contact))
-        if not plan.possible:
-            why = next(iter(plan.refused), "")
-            raise rules.NothingToDo(_("None of these orders can be cancelled: %(why)s"), params={"why": why})
-        if plan.approval is not None and not justification.strip():
-            raise approval_needed(plan.approval)
-        assert row is not None
         fields = {
             "reason": row,
             "note": note,
@@ -219,7 +210,34 @@ class Bulk(BulkWork):
             "contact_at": contact.at or (self.as_of if contact.name.strip() else None),
             "try_first": try_first if try_first and try_first < len(chosen) else None,
         }
-        return self._begin(plan, fields, once=once or uuid.uuid4(), justification=justification)
+        with self._counting_in_turn(chosen):
+            plan = self.plan_bulk(orders=chosen, reason=row, restock=restock, refund=refund, notify=notify)
+            for store_id in plan.stores:
+                self.check_reason(Order(store_id=store_id), Choices(reason=row, note=note, contact=contact))
+            if not plan.possible:
+                why = next(iter(plan.refused), "")
+                raise rules.NothingToDo(_("None of these orders can be cancelled: %(why)s"), params={"why": why})
+            if plan.approval is not None and not justification.strip():
+                raise approval_needed(plan.approval)
+            return self._begin(plan, fields, once=once or uuid.uuid4(), justification=justification)
+
+    @contextmanager
+    def _counting_in_turn(self, orders: Sequence[tuple[int, int]]) -> Iterator[None]:
+        """Where policies count, one transaction from counting to the run's beginning: the next one sees this run."""
+        if not self.approval_policies().counts:
+            yield
+            return
+        with transaction.atomic():
+            self.count_run_in_turn([pk for pk, _version in orders])
+            yield
+
+    def count_run_in_turn(self, pks: Sequence[int]) -> None:
+        """Wait for whoever counts the same as these orders' cancelling does, all of it at once, then count anew."""
+        orders: list[Order] = []
+        for first in range(0, len(pks), READ_AT_ONCE):
+            part = Order.objects.filter(pk__in=pks[first : first + READ_AT_ONCE])
+            orders += part.only("customer_id", "email", "store_id")
+        self.count_in_turn(orders)
 
     def _begin(self, plan: BulkPlan, fields: dict[str, Any], *, once: uuid.UUID, justification: str) -> BulkRun:
         assert self.user is not None
@@ -290,6 +308,8 @@ class Bulk(BulkWork):
             return None
         orders = list(run.items.order_by("position").values_list("order", "version"))
         choices = {"restock": run.restock, "refund": run.refund, "notify": run.notify}
+        if asker.approval_policies().counts:
+            asker.count_run_in_turn([pk for pk, _version in orders])
         try:
             return asker.plan_bulk(orders=orders, reason=run.reason, **choices).approval
         except Refused:

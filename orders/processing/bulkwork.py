@@ -43,8 +43,7 @@ TOLD_AFTER_TRIAL = timedelta(hours=1)
 
 
 class BulkWork(Batching, Approving):
-    # The run whose orders this handler cancels, whether they were agreed to, and those whose letters wait for its end.
-    _run_at_work: BulkRun | None = None
+    # Of the run at work: whether its orders were agreed to, and those whose letters wait for its end.
     _is_agreed = False
     _joint: frozenset[str] = frozenset()
 

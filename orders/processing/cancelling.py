@@ -123,7 +123,7 @@ class Cancelling(Series, Returning, Policing):
             refusal = self.customers_refusal(order.facts, wanted)
             choices = replace(choices, restock=True, refund=True, notify=True)
         else:
-            refusal = rules.cancel(order.facts, self.actor)
+            refusal = rules.cancel(order.facts, self.actor) or self.why_not("cancel", order.facts)
         if refusal is not None:
             raise refusal
         return order, self.planned(order.facts, choices), choices
@@ -214,11 +214,12 @@ class Cancelling(Series, Returning, Policing):
                 destination=self.going_to(d.order, destination) if refund else payments.AS_PAID,
             )
             d.reason = choices.reason.code if choices.reason else ""
-            self.count_in_turn([d.order])  # before what waits locks a series, which others lock after they have counted
+            self.count_in_turn([d.order])
             if not self.actor.is_staff:
                 self._finish_what_waits(d)
             self._check_cancel(d, choices, agreed=agreed)
             now = self.planned(d.facts, choices)
+            d.left_over = d.facts.left_over
             if plan is not None and plan != now:
                 raise rules.plan_changed(plan, now)
             if now.approval is not None and agreed is None:
@@ -263,7 +264,7 @@ class Cancelling(Series, Returning, Policing):
 
     def _why_not_cancel(self, d: Decision, lines: rules.Lines | None) -> Refused | None:
         if not self.actor.is_customer:
-            return rules.cancel(d.facts, self.actor)
+            return rules.cancel(d.facts, self.actor) or self.why_not("cancel", d.facts)
         wanted = {line.pk: line.open for line in d.facts.lines if line.open} if lines is None else lines
         return self.customers_refusal(d.facts, wanted)
 
@@ -358,6 +359,7 @@ class Cancelling(Series, Returning, Policing):
             deduction=plan.deduction,
             repriced=self._repriced(d, plan, exactly=exactly) if row.refund else ZERO,
             destination=to,
+            freed=max(ZERO, d.facts.left_over - d.left_over) if exactly else ZERO,
         )
         if exactly and given_back != plan.refund:
             raise rules.PlanChanged(remedy=_("Look at it again."))
@@ -394,6 +396,7 @@ class Cancelling(Series, Returning, Policing):
         """Complete the order's cancellation that could still be undone; it does nothing where there is none."""
         if d.order.undo_until is None:
             return
+        self.count_in_turn([d.order])  # whoever wants it has to, before a series is locked that may end with it
         row = pending_of(d.order)
         d.change(undo_until=None)
         if row is None:
@@ -407,7 +410,7 @@ class Cancelling(Series, Returning, Policing):
     def complete_now(self, *, number: str, version: int | None = None) -> None:
         """This will complete a cancellation before its time to be undone is over. Raises Refused."""
         with self.decide(number, "finish_cancellation", version=version) as d:
-            d.require(rules.complete_now(d.facts, self.actor))
+            d.require(rules.complete_now(d.facts, self.actor) or self.why_not("complete-now", d.facts))
             self._finish_what_waits(d)
 
     def cancel_unpaid(self, *, number: str) -> ShippingEvent | None:
@@ -431,7 +434,7 @@ class Cancelling(Series, Returning, Policing):
         if decided.refusal is None and not decided.is_direct:
             words = rules.ORDER_STATUS_FORBIDS
             return rules.CancelRefused(words, code="order_status_forbids", remedy=_("Ask for it: a person decides."))
-        return decided.refusal
+        return decided.refusal or self.why_not("cancel", facts)
 
     def read_more_ahead(self, orders: Sequence[Order]) -> None:
         """Look up at once what cancelling many orders asks of each (shop/together.py)."""

@@ -106,6 +106,7 @@ class OscarContract(Reinstating, Deskwork):
         ) as d:
             if outermost:  # nobody has asked the verb's own guard yet
                 d.require(GUARD_OF_EVENT.get(code, rules.ship)(d.facts, self.actor))
+                d.require(self.why_not(ACTION_OF_EVENT.get(code, code.replace("_", "-")), d.facts))
             units = self._paired(d, lines, line_quantities)
             self.validate_shipping_event(d.order, event_type, lines, line_quantities, **kwargs)
             if code == "cancelled":
@@ -135,8 +136,10 @@ class OscarContract(Reinstating, Deskwork):
 
     def _returned(self, d: Decision, units: dict[int, int], **kwargs: Any) -> ShippingEvent:
         choices = kwargs.get("choices") or {}
-        plan = choices.get("plan") or rules.plan_return(d.facts, {x: (n, "quarantine") for x, n in units.items()})
         reason = self.reason_of(kwargs.get("reason"))
+        plan = choices.get("plan") or self.planned_return(
+            d.facts, {x: (n, "quarantine") for x, n in units.items()}, reason=reason.code if reason else ""
+        )
         shared = {"reason": reason, "note": kwargs.get("note", ""), "cause": kwargs.get("cause")}
         shared["destination"] = choices.get("destination") or payments.AS_PAID
         money = choices.get("money", True)
@@ -165,6 +168,7 @@ class OscarContract(Reinstating, Deskwork):
             alone = not units or any(n > d.line(x).overpaid for x, n in units.items())
             if outermost:
                 d.require({"refunded": rules.refund}.get(code, rules.take_payment)(d.facts, self.actor))
+                d.require(self.why_not("refund" if code == "refunded" else "take-payment", d.facts))
                 if code == "refunded" and alone:
                     d.require(self.why_not_refund_alone(d, amount))
             self.validate_payment_event(d.order, event_type, amount, lines, line_quantities, **kwargs)
@@ -458,6 +462,8 @@ GUARD_OF_EVENT: dict[str, Callable[[Facts, Actor], Refused | None]] = {
     "returned": rules.take_back,
     "ready_for_pickup": rules.ready_for_pickup,
 }
+# As the verbs are called among the actions.
+ACTION_OF_EVENT = {"shipped": "ship", "delivered": "deliver", "cancelled": "cancel", "returned": "take-back"}
 VERB_OF_EVENT = {
     "shipped": "ship",
     "delivered": "deliver",

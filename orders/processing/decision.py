@@ -173,6 +173,8 @@ class Decision:
         self._before_fields: dict[str, str | None] = {}
         self._after_commit: list[Callable[[], object]] = []
         self._shipping_events: list[ShippingEvent] = []
+        # Money that nothing needed before; what comes free beyond that goes back with the units.
+        self.left_over = self.facts.left_over
         # A worker's follow-up that finds nothing to do leaves no journal entry.
         self.only_if_changed = False
 

@@ -186,7 +186,7 @@ class Declaring(Withdrawing):
         require_fresh(token)
         with atomic():
             # Before anything else is locked: of two at the limit, the second sees the first.
-            take_turns([f"withdrawal:{declaration.email.casefold()}"])
+            take_turns([f"withdrawal:{declaration.email.casefold()}"], before_orders=True)
             row, is_new = Withdrawal.objects.get_or_create(
                 key=declaration.key, defaults=_columns(declaration, declared_at=self.as_of)
             )

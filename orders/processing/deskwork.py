@@ -58,7 +58,7 @@ class Deskwork(HandlerBase):
         if kind not in Hold.Kind.values:
             raise Invalid(_("Choose one of: %(kinds)s.") % {"kinds": ", ".join(Hold.Kind.values)}, field="kind")
         with self.decide(number, "place_hold", version=version, note=reason) as d:
-            d.require(rules.place_hold(d.facts, self.actor))
+            d.require(rules.place_hold(d.facts, self.actor) or self.why_not("hold", d.facts))
             hold = Hold(order=d.order, kind=kind, reason=reason, placed_by=self.actor.name, placed_at=d.as_of)
             hold.save()
             d.facts.holds.append(hold)
@@ -68,7 +68,7 @@ class Deskwork(HandlerBase):
     def release_hold(self, *, number: str, hold_id: int, note: str = "", version: int | None = None) -> Hold:
         """This will release one hold of an order; it goes on by itself where nothing else holds it. Raises Refused."""
         with self.decide(number, "release_hold", version=version, note=note) as d:
-            d.require(rules.release_hold(d.facts, self.actor))
+            d.require(rules.release_hold(d.facts, self.actor) or self.why_not("release-hold", d.facts))
             hold = next((hold for hold in d.facts.holds if hold.pk == hold_id), None)
             if hold is None:
                 raise rules.NothingToDo(_("This hold has been released."))
@@ -92,7 +92,7 @@ class Deskwork(HandlerBase):
         address  an unsaved row. The same address again changes nothing. Raises AddressFixed once anything has shipped.
         """
         with self.decide(number, "change_address", version=version) as d:
-            d.require(rules.change_address(d.facts, self.actor))
+            d.require(rules.change_address(d.facts, self.actor) or self.why_not("change-address", d.facts))
             wanted = {"shipping_address": shipping, "billing_address": billing}
             before = {name: getattr(d.order, name) for name, yes in wanted.items() if yes}
             if not before:

@@ -42,7 +42,7 @@ class Documenting(HandlerBase):
         Locks the order, then the series. Raises Refused (there is one already, nothing is left to be invoiced).
         """
         with self.decide(number, "issue_invoice", version=version, note=note) as d:
-            d.require(rules.issue_invoice(d.facts, self.actor))
+            d.require(rules.issue_invoice(d.facts, self.actor) or self.why_not("issue-invoice", d.facts))
             return self._invoice(d)
 
     def issue_refund_documents(self, *, refund_id: int) -> list[Document]:

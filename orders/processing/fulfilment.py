@@ -35,14 +35,14 @@ class Fulfilment(Documenting):
     def approve(self, *, number: str, version: int | None = None, note: str = "") -> Order:
         """This will approve a paid order after review. Raises Refused."""
         with self.decide(number, "approve", version=version, note=note) as d:
-            d.require(rules.approve(d.facts, self.actor))
+            d.require(rules.approve(d.facts, self.actor) or self.why_not("approve", d.facts))
             d.go("approve")
         return d.order
 
     def start_preparing(self, *, number: str, version: int | None = None, note: str = "") -> Order:
         """This will mark an approved order as being picked. Raises Refused."""
         with self.decide(number, "start_preparing", version=version, note=note) as d:
-            d.require(rules.start_preparing(d.facts, self.actor))
+            d.require(rules.start_preparing(d.facts, self.actor) or self.why_not("start-preparing", d.facts))
             d.go("start_preparing")
             self.document_picking(d)
         return d.order
@@ -56,14 +56,14 @@ class Fulfilment(Documenting):
             known = rules.own_step(name=step)
             if known is None:
                 raise InvalidOrderStatus(params={"new": step, "number": d.number, "current": d.order.status})
-            d.require(known.refusal(d.facts, self.actor))
+            d.require(known.refusal(d.facts, self.actor) or self.why_not(known.action, d.facts))
             d.go(known.name)
         return d.order
 
     def ready_for_pickup(self, *, number: str, version: int | None = None, note: str = "") -> Order:
         """This will tell the customer that all open units wait at the store. Raises Refused."""
         with self.decide(number, "ready_for_pickup", version=version, note=note) as d:
-            d.require(rules.ready_for_pickup(d.facts, self.actor))
+            d.require(rules.ready_for_pickup(d.facts, self.actor) or self.why_not("ready-for-pickup", d.facts))
             units = rules.chosen_lines(d.facts, None, rules.shippable_units(d.facts), verb=_("hand over"))
             self.record_shipping(d, "ready_for_pickup", units, note=note)
             d.go("make_ready_for_pickup")
@@ -90,7 +90,7 @@ class Fulfilment(Documenting):
         with self.decide(number, "ship", version=version, note=note) as d:
             if (before := self.done_before(d, cause, "shipped")) is not None:
                 return before
-            d.require(rules.ship(d.facts, self.actor))
+            d.require(rules.ship(d.facts, self.actor) or self.why_not("ship", d.facts))
             units = rules.chosen_lines(d.facts, lines, rules.shippable_units(d.facts), verb=_("ship"))
             facts = {"carrier": carrier, "tracking_number": tracking_number, "tracking_url": tracking_url}
             return self.record_shipping(d, "shipped", units, note=note, cause=cause, **facts)
@@ -108,7 +108,7 @@ class Fulfilment(Documenting):
         with self.decide(number, "deliver", version=version, note=note) as d:
             if (before := self.done_before(d, cause, "delivered")) is not None:
                 return before
-            d.require(rules.deliver(d.facts, self.actor))
+            d.require(rules.deliver(d.facts, self.actor) or self.why_not("deliver", d.facts))
             units = rules.chosen_lines(d.facts, lines, lambda x: x.on_the_way, verb=_("deliver"))
             return self.record_shipping(d, "delivered", units, note=note, cause=cause)
 

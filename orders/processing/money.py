@@ -51,7 +51,7 @@ class Money(OutsideMoney):
         The gateway is asked by a worker; the units count as paid when it has said yes. Raises Refused.
         """
         with self.decide(number, "take_payment", version=version, note=note) as d:
-            d.require(rules.take_payment(d.facts, self.actor))
+            d.require(rules.take_payment(d.facts, self.actor) or self.why_not("take-payment", d.facts))
             return self.charge(d, rules.plan_payment(d.facts, lines))
 
     def charge(self, d: Decision, plan: rules.Plan) -> PaymentEvent:
@@ -87,6 +87,7 @@ class Money(OutsideMoney):
         """
         with self.decide(number, "record_payment", version=version, note=note) as d:
             d.require(rules.record_payment(d.facts, self.actor, surplus=surplus))
+            d.require(self.why_not("record-payment", d.facts))
             most = LARGEST if surplus else d.facts.outstanding
             amount = self._amount(d.facts, amount, at_most=most, words=_("Only %(max)s is outstanding."))
             event = d.payment_event("received", amount, reference=reference, note=note)
@@ -130,10 +131,10 @@ class Money(OutsideMoney):
         currency = facts.order.currency
         if not isinstance(amount, Decimal) or not amount.is_finite() or amount <= 0:
             raise BadAmount(field="amount")
+        if amount > at_most:  # asked first: what is far too large cannot even be rounded
+            raise BadAmount(words, params={"max": shown(at_most, currency)}, code="amount_too_large", field="amount")
         if amount != rounded(amount, currency):
             raise BadAmount(_("%(currency)s has no amounts this small.") % {"currency": currency}, field="amount")
-        if amount > at_most:
-            raise BadAmount(words, params={"max": shown(at_most, currency)}, code="amount_too_large", field="amount")
         return amount
 
     # --- giving back ----------------------------------------------------------------------------------------------
@@ -227,12 +228,14 @@ class Money(OutsideMoney):
         deduction: Decimal = ZERO,
         repriced: Decimal = ZERO,
         destination: payments.Destination | str = "",
+        freed: Decimal = ZERO,
     ) -> Decimal:
         """Give back what is paid for units that are no longer the customer's, and release what is no longer needed.
 
         keep       the money stays on purpose, and the books say so
         deduction  what of it is kept
         repriced   what is kept because what stays was priced anew; below zero, what had been kept goes back
+        freed      money that covers no unit and that what stays does not need; where nothing stays, all of it does
 
         Returns the amount that goes back.
         """
@@ -244,7 +247,7 @@ class Money(OutsideMoney):
             if line.overpaid
         }
         live = any(line.live for line in d.facts.lines)
-        unapplied = ZERO if live else d.facts.unapplied
+        unapplied = freed if live else d.facts.unapplied
         owed = sum((cost for _n, cost in units.values()), ZERO) + unapplied
         amount = ZERO if keep else max(ZERO, min(owed - deduction - repriced, d.facts.refundable))
         if units or unapplied or amount:
@@ -363,21 +366,17 @@ class Money(OutsideMoney):
         self.give_back_surplus(d)
 
     def give_back_surplus(self, d: Decision) -> None:
-        """Give back what was captured at the gateway itself beyond all that is due, as soon as that is certain.
+        """Give back what is here beyond all that is due, as soon as that is certain.
 
         While a capture is under way, or a cancellation can still be undone, it may be needed: whatever ends that asks
         again. What covers no unit of an order that has ended goes back with the rest (settle_excess).
         """
         facts = d.facts
-        over = min(facts.unapplied, facts.refundable)
-        if over <= 0 or facts.due or facts.capture_in_flight or d.order.undo_until is not None:
+        if not facts.left_over or d.order.undo_until is not None:
             return
         # Refunds that were closed as failed: a person has seen to that money.
-        closed = Refund.objects.filter(reference=d.number, status=Refund.Status.FAILED)
-        over = min(over, facts.unapplied - sum(closed.values_list("amount", flat=True), ZERO))
-        outside = Transaction.objects.filter(kind=Transaction.Kind.CAPTURE, origin=Origin.OUTSIDE)
-        if not outside.filter(payment__reference=d.number).exists():
-            return
+        closed = payments.closed_refunds(references=[d.number])[d.number]
+        over = min(facts.left_over, facts.unapplied - facts.due - closed)
         if over > 0 and any(line.live for line in facts.lines):
             self.give_back(d, amount=over, unapplied=over, reason=str(_("More was paid than was outstanding")))
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from orders.gateways import ACCEPTED, DONE, REFUSED, Notice, Reply
 from orders.models import ExternalCall, ExternalNotice, Order, OrderLine
-from orders.processing.external import CONFLICT, NOTICE, THEM, asker_of
+from orders.processing.calls import CONFLICT, NOTICE, THEM, asker_of
 from orders.processing.readdressing import Readdressing
 from shop import jobs
 from shop.actors import Actor

@@ -16,6 +16,8 @@ from orders import rules
 from orders.models import (
     ApprovalLevel,
     ApprovalPolicy,
+    BulkItem,
+    BulkRun,
     Cancellation,
     CancellationReason,
     CancelRule,
@@ -47,6 +49,8 @@ class Policing(HandlerBase):
     _approval_policies: rules.Policies | None = None
     _rulebook: rules.Rulebook | None = None
     _by_staff: tuple[int, dict[str, Decimal]] | None = None
+    # The run whose orders this handler cancels: what of it still waits is not counted beside what it does.
+    _run_at_work: BulkRun | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -182,9 +186,14 @@ class Policing(HandlerBase):
         )
 
     def count_ahead(self, orders: Collection[Order]) -> None:
-        """Count what has been cancelled of these orders' customers and stores, and by this person: four queries."""
+        """Count what has been cancelled of these orders' customers and stores, and by this person.
+
+        What runs that have begun still have to cancel counts as well: nobody is asked about it again. Five queries, and
+        at most five more while there are such runs.
+        """
         if not self.approval_policies().counts:
             return
+        counts_staff = self._by_staff is None
         happened = Cancellation.objects.filter(status__in=HAPPENED)
         if self._by_staff is None:
             midnight = timezone.localtime(self.as_of).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -203,6 +212,39 @@ class Policing(HandlerBase):
         by_mail = of_month.filter(order__customer=None).annotate(mail=Lower("order__email"))
         for mail, pk in by_mail.filter(mail__in=guests).values_list("mail", "order"):
             self._of_customer[mail].add(pk)
+        runs = BulkRun.objects.filter(status__in=(BulkRun.Status.RUNNING, BulkRun.Status.PAUSED))
+        begun = list(runs.exclude(pk=self._run_at_work.pk) if self._run_at_work is not None else runs)
+        if not begun:
+            return
+        if counts_staff and self.user is not None:
+            self._count_promised_by_staff([run for run in begun if run.created_by_id == self.user.pk])
+        waiting = BulkItem.objects.filter(run__in=begun, state=BulkItem.State.WAITING).order_by()
+        in_stores = waiting.filter(order__store__in=stores)
+        for store_id, count in in_stores.values_list("order__store").annotate(Count("pk")):
+            self._in_store[store_id] += count
+        for customer, pk in waiting.filter(order__customer__in=accounts).values_list("order__customer", "order"):
+            self._of_customer[customer].add(pk)
+        of_guests = waiting.filter(order__customer=None).annotate(mail=Lower("order__email"))
+        for mail, pk in of_guests.filter(mail__in=guests).values_list("mail", "order"):
+            self._of_customer[mail].add(pk)
+
+    def _count_promised_by_staff(self, runs: Collection[BulkRun]) -> None:
+        """Orders of these runs that wait, and what the runs are worth beyond what they have cancelled."""
+        assert self._by_staff is not None
+        if not runs:
+            return
+        count, values = self._by_staff
+        count += BulkItem.objects.filter(run__in=runs, state=BulkItem.State.WAITING).count()
+        done = Cancellation.objects.filter(bulk_items__run__in=runs)
+        _n, cancelled = _counted(done.values_list("currency", "value"))
+        promised: dict[str, Decimal] = {}
+        for run in runs:
+            for currency, amount in run.totals.get("value", {}).items():
+                promised[currency] = promised.get(currency, ZERO) + Decimal(amount)
+        for currency, amount in promised.items():
+            left = max(ZERO, amount - cancelled.get(currency, ZERO))
+            values[currency] = values.get(currency, ZERO) + left
+        self._by_staff = count, values
 
     def count_cancellation(self, row: Cancellation) -> None:
         """Remember what this handler has cancelled itself, so that the next one of a batch is counted with it."""

@@ -13,9 +13,10 @@ from django.utils.translation import gettext_lazy, gettext_noop
 from orders import rules
 from orders.gateways import ABSENT, ACCEPTED, DONE, REFUSED, UNKNOWN, Reply, get_order_management
 from orders.models import AddressChange, ExternalCall, Order, OrderAddress, ShippingEvent
+from orders.processing.calls import S, status_of_report
 from orders.processing.decision import Decision
 from orders.processing.deskwork import Deskwork, same_address, set_address
-from orders.processing.external import External, S, status_of_report
+from orders.processing.external import External
 from shop.errors import Invalid
 
 CHANGED, WAITS = 200, 202
@@ -45,7 +46,7 @@ class Readdressing(External, Deskwork):
         Locks the order. Raises AddressFixed once anything has shipped.
         """
         with self.decide(number, "change_address") as d:
-            d.require(rules.change_address(d.facts, self.actor))
+            d.require(rules.change_address(d.facts, self.actor) or self.why_not("change-address", d.facts))
             if not (shipping or billing):
                 raise Invalid(_("Choose which address to change."), code="no_address_type", field="order_address_types")
             waits = open_change(d.order)
@@ -149,7 +150,7 @@ class Readdressing(External, Deskwork):
                     raise Invalid(_("Tell the customer why."), code="note_needed", field="note")
                 self._end(d, change, C.REJECTED, note=note)
                 return
-            d.require(rules.change_address(d.facts, self.actor))
+            d.require(rules.change_address(d.facts, self.actor) or self.why_not("change-address", d.facts))
             self._apply(d, change, by=self.actor.name, note=note)
             if get_order_management().is_outside:
                 self._write_address_call(d, address=change.address, shipping=change.shipping, billing=change.billing)

@@ -205,7 +205,7 @@ class Receiving(Requesting):
         to = self.going_to(facts.order, points_for(by_id[pk] for pk, there in found.items() if sum(there.values())))
         whole = rules.plan_return(facts, lines, destination=to.gateway)
         if parcel.is_withdrawal:
-            fee = min(rules.dearer_of_return(facts, whole), whole.refund)
+            fee = rules.dearer_of_return(facts, whole)
         else:
             fee = self._fee(facts.order, parcel, list(left), value=whole.refund)
         kept = fee if deduction is None else deduction

@@ -154,7 +154,7 @@ class Recurring(Series, Placing):
             raise Invalid(words, params={"most": rules.MAX_EVERY}, field="every")
         with self.decide(number, "start_recurring", version=version) as d:
             self.actor.require(MANAGE, store_id=d.order.store_id)
-            d.require(rules.repeat(d.order))
+            d.require(rules.repeat(d.order) or self.why_not("repeat", d.facts))
             items = _items_of(d)
             gateway, details = _payment_of(d, gateway)
             series = RecurringOrder(
@@ -244,7 +244,7 @@ class Recurring(Series, Placing):
             self._record(series, What.SKIPPED, occurrence=occurrence, note=note)
 
     def _close_job(self, series: RecurringOrder, occurrence: int, order: Order) -> None:
-        """Where its job waits for a person, this was what it waited for. Afterwards: the inbox locks the job first."""
+        """Where its job waits for a person, this was what it waited for. Called last: it leaves the series alone then."""
         waiting = Job.objects.filter(key=job_key(series.pk, occurrence), state=Job.State.NEEDS_ATTENTION)
         for pk in waiting.values_list("pk", flat=True):
             note = str(_("Placed as order %(number)s.") % {"number": order.number})

@@ -96,7 +96,7 @@ class Refunding(Approving):
         with self.decide(number, "refund", version=version, note=note) as d:
             if (before := self._refunded_before(d, cause)) is not None:
                 return before
-            d.require(rules.refund(d.facts, self.actor))
+            d.require(rules.refund(d.facts, self.actor) or self.why_not("refund", d.facts))
             to = self.going_to(d.order, destination)
             now = self.planned_refund(d.facts, amount=amount, kind=kind, destination=to)
             if plan is not None and plan != now:
@@ -164,7 +164,7 @@ class Refunding(Approving):
                 return before
             if RefundRequest.objects.filter(order=d.order, status=RefundRequest.Status.WAITING).exists():
                 raise RefundWaits(remedy=_("Wait for its answer, or let it be withdrawn."))
-            d.require(rules.refund(d.facts, self.actor))
+            d.require(rules.refund(d.facts, self.actor) or self.why_not("refund", d.facts))
             to = self.going_to(d.order, destination)
             now = self.planned_refund(d.facts, amount=amount, kind=kind, destination=to)
             if plan is not None and plan != now:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -44,17 +45,23 @@ class Reinstating(Submitting):
         """
         order = self.order_of(number)
         facts = order.facts
-        if not self.actor.is_customer:
-            return order, rules.staff_actions(
+        if self.actor.is_customer:
+            found = rules.customer_actions(
+                facts,
+                pending=open_request_lines(order),
+                policy=self.cancel_policy(order),
+                as_of=self.as_of,
+                actor=self.actor,
+            )
+        else:
+            found = rules.staff_actions(
                 facts, self.actor, as_of=self.as_of, needs_approval=lambda: self._needs_approval(facts)
             )
-        return order, rules.customer_actions(
-            facts,
-            pending=open_request_lines(order),
-            policy=self.cancel_policy(order),
-            as_of=self.as_of,
-            actor=self.actor,
-        )
+        return order, [self._or_shops_refusal(one, facts) for one in found]
+
+    def _or_shops_refusal(self, one: rules.Possible, facts: Facts) -> rules.Possible:
+        no = self.shops_refusal(one.name, facts) if one.is_allowed else None
+        return one if no is None else replace(one, refusal=no, until=None, units={}, approval=False)
 
     def _needs_approval(self, facts: Facts) -> bool:
         return self.assess(facts, rules.plan_cancellation(facts), None).approval is not None
@@ -65,7 +72,7 @@ class Reinstating(Submitting):
         The order is where it was before. Locks the order. Raises Refused (nothing to undo, too late).
         """
         with self.decide(number, "undo_cancellation", version=version, note=note) as d:
-            d.require(rules.undo(d.facts, self.actor, as_of=d.as_of))
+            d.require(rules.undo(d.facts, self.actor, as_of=d.as_of) or self.why_not("undo", d.facts))
             row = pending_of(d.order)
             if row is None or row.event is None:
                 raise rules.TooLateToUndo
@@ -105,7 +112,7 @@ class Reinstating(Submitting):
         Raises Refused: OutOfStock names what is missing.
         """
         with self.decide(number, "reinstate", version=version, note=note) as d:
-            d.require(rules.reinstate(d.facts, self.actor))
+            d.require(rules.reinstate(d.facts, self.actor) or self.why_not("reinstate", d.facts))
             chosen = rules.chosen_lines(d.facts, lines, lambda line: line.cancelled, verb=_("reinstate"))
             self._return_stock_first(d)
             event = d.shipping_event("reinstated", chosen, note=note)

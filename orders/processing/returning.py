@@ -10,9 +10,17 @@ from django.utils.translation import gettext_lazy as _
 
 from inventory import services as inventory
 from orders import rules
-from orders.models import CancellationReason, Disposition, Order, ShippingEvent, ShippingEventQuantity
+from orders.models import (
+    CancellationReason,
+    CancellationRequest,
+    Disposition,
+    Facts,
+    Order,
+    ShippingEvent,
+    ShippingEventQuantity,
+)
 from orders.processing.decision import Decision
-from orders.processing.fulfilment import Fulfilment
+from orders.processing.fulfilment import Fulfilment, accounted_for
 from orders.processing.letters import told_destination
 from orders.processing.money import Money
 from payments import services as payments
@@ -37,7 +45,7 @@ class Returning(Fulfilment, Money):
         reason: str | int | CancellationReason | None = None,
         note: str = "",
         refund: bool = True,
-        deduction: Decimal = ZERO,
+        deduction: Decimal | None = None,
         notify: bool = True,
         destination: payments.Destination | str = "",
         cause: str | None = None,
@@ -46,7 +54,7 @@ class Returning(Fulfilment, Money):
         """This will record that shipped units came back, in which condition, and refund them.
 
         lines        line id → (units, "sellable" | "quarantine" | "damaged")
-        deduction    what is kept of their value, in the order's currency
+        deduction    what is kept of their value, in the order's currency; None: see `planned_return`
         destination  where the money goes, if not the way it came: see `going_to`
         cause        a second call with the same cause returns the first one's event
         Locks the order, then its payments. Raises Refused (never shipped, more than shipped, …).
@@ -56,12 +64,62 @@ class Returning(Fulfilment, Money):
                 return before
             row = self.reason_of(reason, note=note)
             d.reason = row.code if row else ""
-            d.require(rules.take_back(d.facts, self.actor))
+            d.require(rules.take_back(d.facts, self.actor) or self.why_not("take-back", d.facts))
             d.require(None if refund else self._why_not_keep(d))
             to = self.going_to(d.order, destination) if refund else payments.AS_PAID
-            plan = rules.plan_return(d.facts, lines, deduction=deduction, notify=notify, destination=to.gateway)
+            plan = self.planned_return(
+                d.facts, lines, deduction=deduction, reason=d.reason, notify=notify, destination=to.gateway
+            )
             choices = {"plan": plan, "refund": refund, "destination": to}
             return self.record_shipping(d, "returned", plan.units, reason=row, note=note, cause=cause, choices=choices)
+
+    def planned_return(
+        self,
+        facts: Facts,
+        lines: Mapping[int, tuple[int, str]],
+        *,
+        deduction: Decimal | None = None,
+        reason: str = "",
+        notify: bool = True,
+        destination: str = "",
+    ) -> rules.Plan:
+        """This will tell what taking units back would do. lines: line id → (units, Disposition value). Raises Refused.
+
+        deduction  what is kept; None: of units that were withdrawn from, what a dearer delivery cost more, else nothing
+        reason     its code; all units are withdrawn from where it says so
+        """
+        whole = rules.plan_return(facts, lines, notify=notify, destination=destination)
+        dearer = rules.dearer_of_return(facts, whole)
+        if dearer and reason != rules.WITHDRAWAL:
+            dearer = rules.dearer_of_return(facts, whole, self._withdrawn(facts))
+        kept = dearer if deduction is None else deduction
+        if not kept:
+            return whole
+        # Staff may give it back all the same; what they keep beyond it, they say themselves.
+        return rules.plan_return(
+            facts,
+            lines,
+            deduction=kept,
+            dearer=dearer if kept >= dearer else ZERO,
+            notify=notify,
+            destination=destination,
+        )
+
+    def _withdrawn(self, facts: Facts) -> dict[int, int]:
+        """Line id → units that are awaited back after a withdrawal."""
+        requests = list(
+            CancellationRequest.objects.filter(
+                order=facts.order,
+                goods_return__is_withdrawal=True,
+                status__in=CancellationRequest.AWAITING_GOODS,
+            )
+        )
+        known = accounted_for(requests)
+        awaited: dict[int, int] = {}
+        for request in requests:
+            left = max(0, request.quantity - sum(known[request.pk]))
+            awaited[request.line_id] = awaited.get(request.line_id, 0) + left
+        return awaited
 
     def execute_return(
         self,

@@ -151,6 +151,7 @@ class _Chunk:
         for payment in Payment.objects.filter(reference__in=numbers).order_by("pk"):
             self.payments[numbers[payment.reference]].append(payment)
         self.untold = _untold(numbers)
+        self.closed = payments.closed_refunds(references=[number for number in numbers if number])
         told_later = Job.objects.filter(kind=PAYMENT_CHANGED, reference__in=numbers).exclude(state=Job.State.DONE)
         self.awaited = set(told_later.values_list("reference", flat=True))
         self.unbooked = _unbooked(numbers)
@@ -280,6 +281,13 @@ class _Chunk:
             yield f"{-order.facts.unapplied} more was given back than was there for it."
         if order.number not in self.awaited:
             yield from self._moved_unseen(order)
+            yield from self._left_over(order)
+
+    def _left_over(self, order: Order) -> Iterator[str]:
+        """Money beyond what the order costs goes back by itself, unless a person closed its refund as failed."""
+        over = order.facts.left_over - self.closed[order.number or ""]
+        if over > 0 and order.undo_until is None:
+            yield f"{over} is here beyond what it costs, and nobody gives it back."
 
     def _moved_unseen(self, order: Order) -> Iterator[str]:
         """Money that moved at the gateway itself, and that no event of the order knows. No worker is about to."""

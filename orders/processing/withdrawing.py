@@ -26,7 +26,6 @@ from shop.actors import Actor
 from shop.errors import Invalid, NotFound, Refused
 from shop.together import atomic, update
 
-REASON = "withdrawal"
 CARRY_OUT = "orders.withdraw"
 ANSWER = "orders.answer_withdrawal"
 DECIDE = "orders.decide_cancellationrequest"
@@ -374,7 +373,7 @@ def withdrawal_reason() -> CancellationReason:
         "names": {"de": "Widerruf des Vertrags", "tr": "Sözleşmeden cayma"},
         "position": 200,
     }
-    return CancellationReason.objects.get_or_create(code=REASON, defaults=defaults)[0]
+    return CancellationReason.objects.get_or_create(code=rules.WITHDRAWAL, defaults=defaults)[0]
 
 
 def stated_lines(row: Withdrawal) -> dict[int, int] | None:

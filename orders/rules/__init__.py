@@ -131,6 +131,7 @@ from orders.rules.returns import (
 from orders.rules.signed import PlanExpired, PlanForged, Shown, plan_from_json, read_plan, sign_plan
 from orders.rules.steps import Step, own_step, own_steps
 from orders.rules.withdrawal import (
+    WITHDRAWAL,
     WithdrawalClock,
     WithdrawalPlan,
     plan_withdrawal,
@@ -149,6 +150,7 @@ __all__ = [
     "ITEM_STATUS_FORBIDS",
     "ORDER_STATUS_FORBIDS",
     "SHIPPABLE",
+    "WITHDRAWAL",
     "AddressFixed",
     "AlreadyInvoiced",
     "ApprovalDecided",

@@ -162,11 +162,9 @@ def assess_many(subjects: Sequence[Subject], policies: Policies, actor: Actor) -
     if not asked:
         return Verdict(None, unusual)
     needed = max(level for level, _name in asked)
-    if _decides_alone(policies, needed):
+    if policies.decides_alone(needed):
         return Verdict(None, unusual)
-    level = policies.level(needed)
-    name = level.name if level else _now("an administrator")
-    return Verdict(PlannedApproval(level.level if level else needed, name, tuple(name for _l, name in asked)), unusual)
+    return Verdict(_planned(policies, needed, asked), unusual)
 
 
 def assess_refund(subject: Subject, policies: Policies, actor: Actor) -> PlannedApproval | None:
@@ -181,6 +179,11 @@ def assess_refund(subject: Subject, policies: Policies, actor: Actor) -> Planned
     needed = max((level for level, _name in asked), default=0)
     if not asked or policies.own_level > needed:
         return None
+    return _planned(policies, needed, asked)
+
+
+def _planned(policies: Policies, needed: int, asked: Sequence[tuple[int, str]]) -> PlannedApproval:
+    """The agreement of this level, because of what asked for it: pairs of level and name."""
     level = policies.level(needed)
     name = level.name if level else _now("an administrator")
     return PlannedApproval(level.level if level else needed, name, tuple(name for _level, name in asked))
@@ -188,12 +191,7 @@ def assess_refund(subject: Subject, policies: Policies, actor: Actor) -> Planned
 
 def would_ask(policy: ApprovalPolicy, subject: Subject, policies: Policies) -> bool:
     """Whether a policy by itself, active or not, would ask somebody else; policies: as loaded for the asking person."""
-    return fits(policy, [subject], policies) and not _decides_alone(policies, policy.level.level)
-
-
-def _decides_alone(policies: Policies, needed: int) -> bool:
-    own = policies.own_level
-    return own > needed or bool(own and own == policies.highest)
+    return fits(policy, [subject], policies) and not policies.decides_alone(policy.level.level)
 
 
 def fits(policy: ApprovalPolicy, subjects: Sequence[Subject], policies: Policies) -> bool:

@@ -18,7 +18,7 @@ from orders.rules.guards import BadLines, InvalidPaymentEvent, Lines, PlanChange
 from orders.rules.repricing import NOT_REPRICED, Repriced, no_longer_kept, reprice
 from payments.gateways import get_gateway, is_credit
 from payments.rules import plan_capture, plan_refund
-from shop.money import ZERO, first_units, shown
+from shop.money import ZERO, first_units, rounded, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,9 +252,14 @@ def _dearer(facts: Facts, planned: list[PlannedUnits], *, completes: bool = Fals
     return dearer_delivery(facts, units, before=before)
 
 
-def dearer_of_return(facts: Facts, plan: Plan) -> Decimal:
-    """What of a return's value was paid for a dearer delivery: kept of a withdrawal."""
-    return dearer_delivery(facts, {one.line_id: one.refund_units for one in plan.lines})
+def dearer_of_return(facts: Facts, plan: Plan, withdrawn: Mapping[int, int] | None = None) -> Decimal:
+    """What of a return's value was paid for a dearer delivery, and is kept of a withdrawal.
+
+    withdrawn  line id → units that were withdrawn from; None: all that come back
+    """
+    units = plan.units if withdrawn is None else withdrawn
+    back = {one.line_id: min(one.refund_units, units.get(one.line_id, 0)) for one in plan.lines}
+    return min(dearer_delivery(facts, back), plan.refund)
 
 
 def _with_money(
@@ -272,24 +277,25 @@ def _with_money(
     destination: str = "",
     repriced: Repriced = NOT_REPRICED,
 ) -> Plan:
-    """Add the money: the units' value, all unapplied money where nothing is left, less what is kept."""
+    """Add the money: the units' value, money that covers no unit and is not needed any more, less what is kept."""
     order = facts.order
     value = sum((line.value for line in planned), ZERO)
     if deduction < 0 or deduction > value:
         words = _("What is kept must be between nothing and the goods' value, %(value)s.")
         raise InvalidPaymentEvent(words, params={"value": shown(value, order.currency)}, field="deduction")
-    owed = value - deduction - repriced.amount + (facts.unapplied if everything else ZERO)
-    refund = max(ZERO, min(owed, facts.refundable)) if refunds else ZERO
+    if deduction != rounded(deduction, order.currency):
+        small = _("%(currency)s has no amounts this small.")
+        raise InvalidPaymentEvent(small, params={"currency": order.currency}, field="deduction")
+    units = {line.line_id: line.units for line in planned}
+    free = ZERO
+    if counter == "cancelled":
+        free = facts.unapplied if everything else _freed(facts, units)
+    refund = max(ZERO, min(value - deduction - repriced.amount + free, facts.refundable)) if refunds else ZERO
     parts = planned_refunds(facts, refund, destination=destination)
-    void = facts.after(
-        {line.line_id: line.units for line in planned},
-        {line.line_id: line.refund_units for line in planned},
-        counter=counter,
-    ).releasable
+    void = facts.after(units, {line.line_id: line.refund_units for line in planned}, counter=counter).releasable
     jobs = ["orders.return_stock"] if any(line.restock for line in planned) else []
     jobs += ["payments.send"] if refund or void else []
     jobs += ["notifications.send"] if messages else []
-    units = {line.line_id: line.units for line in planned}
     worth = sum(
         (
             line.price_of_next(units[line.pk], after=getattr(line, counter), currency=order.currency)
@@ -318,6 +324,11 @@ def _with_money(
         jobs=tuple(jobs),
         series=series,
     )
+
+
+def _freed(facts: Facts, cancelled: Mapping[int, int]) -> Decimal:
+    """What nobody needs any more of the money that covers no unit, such as a deposit for more than what is left."""
+    return max(ZERO, facts.after(cancelled, {}, counter="cancelled").left_over - facts.left_over)
 
 
 def _documents(refunds: tuple[PlannedMoney, ...]) -> tuple[str, ...]:

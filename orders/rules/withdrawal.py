@@ -16,6 +16,8 @@ from orders.rules.guards import Lines
 from orders.rules.returns import ReturnTerms, withdrawal_deadline
 from orders.rules.workdays import Place
 
+# The code of the reason that stands on what a withdrawal cancels and sends back.
+WITHDRAWAL = "withdrawal"
 # The consumer sends goods back, and the trader the money, within as many days (directive 2011/83/EU, articles 13, 14).
 DAYS_TO_SETTLE = 14
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from holidays import country_holidays
 
 from orders.models import Order
+from orders.rules.regions import region_code
 
 SATURDAY = 5
 
@@ -50,8 +51,5 @@ def public_holidays(place: Place, year: int) -> frozenset[date]:
         everywhere = country_holidays(place.country, years=year)
     except NotImplementedError:
         return frozenset()
-    regions = {name.casefold(): name for name in everywhere.subdivisions}
-    regions |= {name.casefold(): code for name, code in everywhere.subdivisions_aliases.items()}
-    if place.region in regions:
-        return frozenset(country_holidays(place.country, subdiv=regions[place.region], years=year))
-    return frozenset(everywhere)
+    region = region_code(place.country, place.region)
+    return frozenset(everywhere if region is None else country_holidays(place.country, subdiv=region, years=year))

@@ -22,6 +22,7 @@ from payments.admin.money import ReadOnlyInline
 from payments.models import Difference, Reconciliation
 from shop.actors import Actor
 from shop.errors import Refused, Words
+from shop.search import IndexedSearch
 from shop.staff import Action, ActionForm, Button, ReadOnlyActionsAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import badge
 
@@ -230,7 +231,7 @@ def _has_ended(row: Difference, actor: Actor) -> Refused | None:
 
 
 @admin.register(Difference)
-class DifferenceAdmin(BothSides, ReadOnlyActionsAdmin):
+class DifferenceAdmin(IndexedSearch, BothSides, ReadOnlyActionsAdmin):
     """What a gateway's books and ours say differently, and what became of it."""
 
     store_path = "store"
@@ -238,7 +239,7 @@ class DifferenceAdmin(BothSides, ReadOnlyActionsAdmin):
     list_display_links = ["name"]
     list_filter = ["state", "kind", "gateway", StoreFilter, "first_seen_at"]
     list_per_page = 50
-    search_fields = ["=reference", "=gateway_reference", "=transaction__key"]
+    search_fields = ["reference", "gateway_reference", "transaction__key"]
     search_help_text = gettext_lazy("Order number, or a reference or key at the gateway.")
     show_full_result_count = False
     sortable_by = ("first_seen_at",)

@@ -17,6 +17,7 @@ from payments.gateways.base import (
     ListingGateway,
     NotifyingGateway,
     Sent,
+    ShowingGateway,
     UnknownGateway,
     account_of,
     gateway_label,
@@ -24,6 +25,7 @@ from payments.gateways.base import (
     is_credit,
     is_listing,
     is_notifying,
+    is_showing,
 )
 from payments.gateways.checks import check_gateways, check_no_demo_gateway, check_stripe
 from payments.gateways.demo import DemoGateway
@@ -45,6 +47,7 @@ __all__ = [
     "ManualGateway",
     "NotifyingGateway",
     "Sent",
+    "ShowingGateway",
     "UnknownGateway",
     "account_of",
     "check_gateways",
@@ -55,4 +58,5 @@ __all__ = [
     "is_credit",
     "is_listing",
     "is_notifying",
+    "is_showing",
 ]

@@ -88,6 +88,7 @@ class GatewayRecord:
     Without a key, a capture is all that was captured under its reference so far, and a void all that was let go of its
     authorisation so far: of what the desk did not ask for, gateways often know only the sum.
     reason, respond_by  of disputes: what the customer's bank says, and until when it can be answered
+    appeal              of disputes: the answer would be an appeal, after a decision against the shop
     """
 
     kind: str
@@ -103,6 +104,7 @@ class GatewayRecord:
     in_all: Decimal | None = None
     reason: str = ""
     respond_by: datetime | None = None
+    appeal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +189,23 @@ class NotifyingGateway(Gateway, Protocol):
         Raises GatewayTimeout, GatewayUnavailable.
         """
         ...
+
+
+class ShowingGateway(Gateway, Protocol):
+    """A gateway that can show how one authorisation stands. Without it, a void that finds money captured there waits
+    for a person."""
+
+    def records_of(self, payment_reference: str) -> list[GatewayRecord]:
+        """The authorisation, and all that was captured of it and let go, as it stands now.
+
+        Raises GatewayTimeout, GatewayUnavailable.
+        """
+        ...
+
+
+def is_showing(gateway: Gateway) -> TypeGuard[ShowingGateway]:
+    """This will say whether a gateway can show how one authorisation stands."""
+    return callable(getattr(gateway, "records_of", None))
 
 
 def is_listing(gateway: Gateway) -> TypeGuard[ListingGateway]:

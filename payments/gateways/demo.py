@@ -79,6 +79,11 @@ class DemoGateway:
                 merchant_reference=entry.merchant_reference,
             )
 
+    def records_of(self, payment_reference: str) -> list[GatewayRecord]:
+        opened = DemoGatewayEntry.objects.filter(operation="authorize", reference=payment_reference).first()
+        rows = self.list_since(opened.created_at) if opened else ()
+        return [record for record in rows if record.payment_reference == payment_reference]
+
     def _answer(self, operation: str, request: GatewayRequest) -> GatewayResult:
         fault = _take_fault(operation)
 

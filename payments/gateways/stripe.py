@@ -267,7 +267,10 @@ class StripeGateway:
         gone = from_minor(intent["amount"] - (intent.get("amount_received") or 0), currency)
         if amount <= gone:
             return GatewayResult(status="succeeded", reference=intent["id"])
-        words = _("Only %(gone)s was let go: the rest was captured at Stripe itself.")
+        words = _(
+            "Only %(gone)s was let go: the rest was captured at Stripe itself. Close it as failed: what was captured "
+            "is booked then, and goes back if the order does not need it."
+        )
         message = words % {"gone": shown(gone, currency)}
         return GatewayResult(status="declined", reference=intent["id"], code="captured", message=message)
 
@@ -286,6 +289,12 @@ class StripeGateway:
             if time.monotonic() > until:
                 raise GatewayTimeout(_("Stripe's list is too long to be read in time."))
             wanted = {**wanted, "starting_after": page["data"][-1]["id"]}
+
+    def records_of(self, payment_reference: str) -> list[GatewayRecord]:
+        try:
+            return records_of_intent(self._intent(payment_reference, expand=["latest_charge"]))
+        except _Declined as no:
+            raise NotInThisAccount(params={"id": payment_reference}) from no
 
     # --- its books ------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ WHOLE = frozenset(
     ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"]
 )
 THOUSANDTHS = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
+# Counted in hundredths as they once were, though nothing smaller than one is left: the hundredths must be 00.
+WHOLE_IN_HUNDREDTHS = frozenset(["ISK", "UGX"])
 
 # An object of Stripe's, as its JSON has it.
 Answer = dict[str, Any]
@@ -36,7 +38,7 @@ class AmountNotSpeakable(Refused):
 def to_minor(amount: Decimal, currency: str) -> int:
     """This will count an amount in Stripe's units. Raises AmountNotSpeakable where there are none that small."""
     factor = 1 if currency in WHOLE else 1000 if currency in THOUSANDTHS else 100
-    step = 10 if currency in THOUSANDTHS else 1  # the last of three decimals must be 0
+    step = 10 if currency in THOUSANDTHS else 100 if currency in WHOLE_IN_HUNDREDTHS else 1  # THOUSANDTHS end in 0
     units = amount * factor
     if units != int(units) or int(units) % step:
         raise AmountNotSpeakable(params={"amount": f"{amount:f} {currency}"})
@@ -207,13 +209,23 @@ def record_of_refund(refund: Answer) -> GatewayRecord:
 DISPUTE_STATUS = {
     "needs_response": "needs_response",
     "warning_needs_response": "needs_response",
+    "appeal_needs_response": "needs_response",
     "under_review": "under_review",
     "warning_under_review": "under_review",
+    "appeal_under_review": "under_review",
     "won": "won",
     "warning_closed": "won",
-    "prevented": "won",
     "lost": "lost",
 }
+
+
+def dispute_status(dispute: Answer) -> str:
+    """A dispute's status here. One that was prevented went back to the customer (`resolution`), or never began."""
+    if dispute["status"] != "prevented":
+        return DISPUTE_STATUS.get(dispute["status"], "needs_response")
+    moved = sum(row["amount"] for row in dispute.get("balance_transactions") or ())
+    card = (dispute.get("payment_method_details") or {}).get("card") or {}
+    return "lost" if moved < 0 or card.get("case_type") == "resolution" else "won"
 
 
 def record_of_dispute(dispute: Answer) -> GatewayRecord:
@@ -224,10 +236,11 @@ def record_of_dispute(dispute: Answer) -> GatewayRecord:
         payment_reference=dispute.get("payment_intent") or "",
         amount=from_minor(dispute["amount"], dispute["currency"]),
         currency=dispute["currency"].upper(),
-        status=DISPUTE_STATUS.get(dispute["status"], "needs_response"),
+        status=dispute_status(dispute),
         created_at=_at(dispute["created"]),
         reason=dispute.get("reason") or "",
         respond_by=_at(due) if due else None,
+        appeal=dispute["status"] == "appeal_needs_response",
     )
 
 

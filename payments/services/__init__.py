@@ -30,7 +30,7 @@ from payments.services.asking import (
     takes_money_online,
     transactions_of,
 )
-from payments.services.books import Money, money_of, money_of_many, verify
+from payments.services.books import Money, closed_refunds, money_of, money_of_many, verify
 from payments.services.destinations import (
     ConsentMissing,
     DestinationNotOffered,
@@ -43,7 +43,8 @@ from payments.services.destinations import (
     refund_destinations,
     require_offered,
 )
-from payments.services.ledger import KEY_LIFETIME, SEND, CurrencyMixed, payments_of, read_ahead
+from payments.services.disputes import ANSWER_DISPUTE, APPEAL, DisputeContradicts, dispute_task
+from payments.services.ledger import KEY_LIFETIME, PROCESS, SEND, CurrencyMixed, payments_of, read_ahead
 from payments.services.outcomes import (
     AlreadySettled,
     NotClosable,
@@ -59,26 +60,25 @@ from payments.services.outcomes import (
     waiting_job_id,
 )
 from payments.services.outside import (
-    ANSWER_DISPUTE,
-    PROCESS,
     AmountDiffers,
-    DisputeContradicts,
     OutsideRefundTooLarge,
     OutsideTooLarge,
     OwnUnderWay,
     StillProcessing,
-    dispute_task,
     finish_webhook,
     forget_webhooks,
     is_being_processed,
+    is_overtaken,
     is_too_early,
     receive,
     replay_webhook,
+    settle_overtaken,
     take_in,
 )
 
 __all__ = [
     "ANSWER_DISPUTE",
+    "APPEAL",
     "AS_PAID",
     "KEY_LIFETIME",
     "PROCESS",
@@ -113,6 +113,7 @@ __all__ = [
     "asks_for_bank",
     "begin_attempt",
     "close_as_failed",
+    "closed_refunds",
     "completed",
     "credit",
     "destination_shown",
@@ -125,6 +126,7 @@ __all__ = [
     "goes_to",
     "is_being_processed",
     "is_credit",
+    "is_overtaken",
     "is_too_early",
     "money_of",
     "money_of_many",
@@ -145,6 +147,7 @@ __all__ = [
     "require_offered",
     "sent_as",
     "settle_by_hand",
+    "settle_overtaken",
     "take_in",
     "takes_money_online",
     "transactions_of",

@@ -218,17 +218,19 @@ def sweep(*, gateway: str) -> None:
 def accept(*, difference_id: int, note: str, user_id: int | None, actor_name: str, as_of: datetime) -> None:
     """This will leave a difference as it is, with a note; it comes up again only if it changes.
 
-    Its item leaves the inbox as done by hand. Locks the job, then the difference. Raises DifferenceEnded.
+    Its item leaves the inbox as done by hand. Locks the difference, then the job. Raises DifferenceEnded, JobGone.
     """
     waiting = Job.objects.filter(key=job_key(difference_id), state=Job.State.NEEDS_ATTENTION).first()
     if waiting is not None:
         jobs.finish_by_hand(waiting.pk, user_id=user_id, actor_name=actor_name, note=note)
-    else:
-        write_accepted(difference_id=difference_id, note=note, actor_name=actor_name, as_of=as_of)
+        return
+    with atomic():
+        row = write_accepted(difference_id=difference_id, note=note, actor_name=actor_name, as_of=as_of)
+        jobs.call_off([job_key(row.pk)], note=row.how)
 
 
 @atomic
-def write_accepted(*, difference_id: int, note: str, actor_name: str, as_of: datetime) -> None:
+def write_accepted(*, difference_id: int, note: str, actor_name: str, as_of: datetime) -> Difference:
     """This will write that a person accepted a difference: what `accept` and the inbox have in common."""
     row = Difference.objects.select_for_update(no_key=True).get(pk=difference_id)
     if row.state != State.OPEN:
@@ -236,7 +238,7 @@ def write_accepted(*, difference_id: int, note: str, actor_name: str, as_of: dat
     row.state, row.resolved_at, row.resolved_by = State.ACCEPTED, as_of, actor_name[:150]
     row.how = (_("Accepted: %(note)s") % {"note": note})[:1000]
     row.save(update_fields=["state", "resolved_at", "resolved_by", "how"])
-    jobs.call_off([job_key(row.pk)], note=row.how)
+    return row
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------

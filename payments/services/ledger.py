@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,14 +13,15 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from payments import rules
-from payments.models import Payment, Refund, Transaction
+from payments.models import Payment, Refund, Transaction, WebhookReceived
 from payments.rules import COUNTER_NAMES
 from shop import jobs
 from shop.errors import Refused
+from shop.models import Job
 from shop.together import recall, remember
 
 ZERO = Decimal(0)
-SEND = "payments.send"
+SEND, PROCESS = "payments.send", "payments.webhook"
 # Gateways forget idempotency keys after 24 hours; what they do not know after this long is not sent again by itself.
 KEY_LIFETIME = timedelta(hours=20)
 
@@ -123,6 +124,22 @@ def move(
     if row.refund_id:
         _roll_up(row.refund_id)
     tell(payment, row)
+    if before == Status.NEEDS_PERSON and row.is_final and row.kind in {Kind.CAPTURE, Kind.VOID}:
+        hear_again(payment)
+
+
+def hear_again(payment: Payment) -> None:
+    """Promise to process the webhooks once more that waited for a capture or void of ours to end."""
+    rows = WebhookReceived.objects.filter(
+        gateway=payment.gateway, reference=payment.reference, outcome=WebhookReceived.Outcome.WAITING
+    )
+    promised = Job.objects.filter(kind=PROCESS).exclude(state=Job.State.DONE).values_list("args", flat=True)
+    under_way = {args.get("webhook") for args in promised}
+    for webhook in rows.exclude(pk__in=under_way).order_by("pk"):
+        webhook.replays += 1
+        webhook.save(update_fields=["replays"])
+        key = f"{PROCESS}:{webhook.pk}:{webhook.replays}"
+        jobs.enqueue(PROCESS, key=key, args={"webhook": webhook.pk})
 
 
 def _roll_up(refund_id: int) -> None:
@@ -147,6 +164,49 @@ def tell(payment: Payment, row: Transaction) -> None:
             reference=payment.reference,
             store_id=payment.store_id,
         )
+
+
+def book_outside(
+    payment: Payment,
+    amount: Decimal,
+    *,
+    cause: str,
+    origin: str,
+    reason: str,
+    reference: str,
+    status: str,
+    as_of: datetime,
+) -> Transaction:
+    """Write down money that went back without this desk, as a refund. The payment is locked."""
+    settled_at = as_of if status == Status.SUCCEEDED else None
+    refund = Refund.objects.create(
+        reference=payment.reference,
+        store_id=payment.store_id,
+        amount=amount,
+        currency=payment.currency,
+        cause=cause,
+        reason=reason,
+        origin=origin,
+        status=rules.refund_status([status]),
+        settled_at=settled_at,
+    )
+    row = Transaction.objects.create(
+        payment=payment,
+        kind=Kind.REFUND,
+        amount=amount,
+        cause=f"{cause}:{payment.pk}",
+        refund=refund,
+        origin=origin,
+        status=status,
+        gateway_reference=reference[:200],
+        settled_at=settled_at,
+    )
+    count(payment, row, before=None)
+    payment.save(update_fields=COUNTER_NAMES)
+    tell(payment, row)
+    if not row.is_final:
+        jobs.enqueue_many([promise(payment, row)])  # the worker asks until it has ended
+    return row
 
 
 def by_hand_reference(note: str) -> str:

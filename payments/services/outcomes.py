@@ -128,19 +128,17 @@ def close_as_failed(*, transaction_id: int, note: str, actor_name: str) -> Trans
     """This will record that no money moved and none will by this transaction; its reserve is free again.
 
     Possible only while its job waits for a person, so that no worker sends it meanwhile; that job ends as well.
-    Locks the job (first, as jobs.finish_by_hand does), payment, transaction, refund. Raises NotClosable.
+    Locks payment, transaction, refund, then the job. Raises NotClosable.
     """
-    job_id = waiting_job_id(transaction=Transaction.objects.select_related("payment").get(pk=transaction_id))
-    if job_id is None:
-        raise NotClosable
-    job = Job.objects.select_for_update().filter(pk=job_id, state=Job.State.NEEDS_ATTENTION).first()
-    if job is None:
-        raise NotClosable
     payment, row = locked_transaction(transaction_id)
-    if row.is_final:
+    job_id = waiting_job_id(transaction=row)
+    if row.is_final or job_id is None:
         raise NotClosable
     move(payment, row, Status.FAILED, error=note[:500], by=actor_name)
-    jobs.retry_by_hand(job.pk)  # it finds nothing left to do
+    try:
+        jobs.retry_by_hand(job_id)  # it finds nothing left to do
+    except jobs.JobGone:  # a worker has it by now: what was written here is undone
+        raise NotClosable from None
     return row
 
 

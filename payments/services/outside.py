@@ -9,30 +9,28 @@ has ended stays ended, and a dispute never goes back to an earlier stage.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Q
 from django.db.transaction import atomic
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from payments import rules
 from payments.gateways import GatewayNotice, GatewayRecord
-from payments.models import Dispute, Origin, Payment, Refund, Transaction, WebhookReceived
+from payments.models import Origin, Payment, Transaction, WebhookReceived
 from payments.rules import COUNTER_NAMES
 from payments.services.differences import recheck
-from payments.services.ledger import Kind, Status, count, promise, tell
+from payments.services.disputes import take_dispute
+from payments.services.ledger import PROCESS, Kind, Status, book_outside, count, locked_transaction, move, tell
 from payments.services.outcomes import record_outcome, refund_failed_late, waiting_job_id
 from shop import jobs
 from shop.errors import Refused
 from shop.models import Job
 from shop.money import shown
 
-PROCESS = "payments.webhook"
-ANSWER_DISPUTE = "payments.dispute"
 FORGET_AT_ONCE = 500
 
 
@@ -66,15 +64,13 @@ class OutsideTooLarge(Refused):
 
 
 class OwnUnderWay(Refused):
+    """waits_for_person: the desk's own is in the inbox, where a person sees to it."""
+
     code = "outside_waits_for_own"
+    waits_for_person = False
     message = gettext_lazy(
         "%(reference)s: %(amount)s was captured or let go at the gateway itself, while the desk is about to do so, too."
     )
-
-
-class DisputeContradicts(Refused):
-    code = "dispute_contradicts"
-    message = gettext_lazy("%(reference)s: the dispute ended as “%(here)s”, now the gateway says “%(there)s”.")
 
 
 class StillProcessing(Refused):
@@ -106,11 +102,22 @@ def receive(*, gateway: str, notice: GatewayNotice, as_of: datetime) -> bool:
 def finish_webhook(*, webhook_id: int, records: Iterable[GatewayRecord] | None, as_of: datetime) -> WebhookReceived:
     """This will bring into the books what the gateway said when it was asked about a notice (None: of no interest).
 
+    What a void or capture of the desk stands in the way of, which waits for a person, waits for that one's end
+    (ledger.hear_again): the person has one item, not two.
     Locks the notice, then what `take_in` locks. Raises what that raises; then nothing has happened.
     """
     row = WebhookReceived.objects.select_for_update(no_key=True).get(pk=webhook_id)
     records = list(records or ())
-    taken = [take_in(gateway=row.gateway, record=record, as_of=as_of) for record in records]
+    _settle_voids(row.gateway, records, as_of)
+    try:
+        with atomic():
+            taken = [take_in(gateway=row.gateway, record=record, as_of=as_of) for record in records]
+    except OwnUnderWay as no:
+        if not no.waits_for_person:
+            raise
+        row.told, row.reference = str(no)[:500], no.params["reference"]
+        row.save(update_fields=["told", "reference"])
+        return row
     recheck(gateway=row.gateway, records=records, as_of=as_of)
     references = [reference for reference, _words in taken if reference]
     row.outcome = WebhookReceived.Outcome.DONE if references else WebhookReceived.Outcome.IGNORED
@@ -176,7 +183,7 @@ def take_in(*, gateway: str, record: GatewayRecord, as_of: datetime) -> tuple[st
     if payment is None:
         return "", _("No payment of this desk.")
     if record.kind == "dispute":
-        return payment.reference, _take_dispute(payment, record, as_of)
+        return payment.reference, take_dispute(payment, record, as_of)
     row = _transaction_of(payment, record)
     if row is not None:
         return payment.reference, _take_known(payment, row, record)
@@ -275,7 +282,7 @@ def _take_outside_refund(payment: Payment, record: GatewayRecord, as_of: datetim
             params={"reference": payment.reference, "amount": amount},
             remedy=_("If it was made in its place, close that one as failed; else see to that first. Then try again."),
         )
-    _book(
+    book_outside(
         payment,
         record.amount,
         cause=f"outside:{payment.gateway}:{record.reference}"[:120],
@@ -349,7 +356,9 @@ def _take_outside_capture_or_void(payment: Payment, record: GatewayRecord, as_of
     ours = payment.transactions.filter(kind__in=[Kind.CAPTURE, Kind.VOID]).exclude(status__in=Transaction.FINAL)
     if ours.exists():
         remedy = _("See to the desk's own first: if it cannot be done any more, close it as failed. Then try again.")
-        raise OwnUnderWay(params=params, remedy=remedy)
+        no = OwnUnderWay(params=params, remedy=remedy)
+        no.waits_for_person = all(status == Status.NEEDS_PERSON for status in ours.values_list("status", flat=True))
+        raise no
     if amount > payment.open_to_capture:
         raise OutsideTooLarge(params={**params, "available": shown(payment.open_to_capture, payment.currency)})
     row = Transaction.objects.create(
@@ -368,160 +377,76 @@ def _take_outside_capture_or_void(payment: Payment, record: GatewayRecord, as_of
     return _("%(what)s, made at the gateway itself: booked.") % {"what": f"{label} {params['amount']}"}
 
 
-def _not_booked(payment: Payment, record: GatewayRecord) -> Decimal:
-    """How much of what others captured or let go, as the gateway sums it up, is not in our books."""
+def _not_booked(payment: Payment, record: GatewayRecord, *, but: Transaction | None = None) -> Decimal:
+    """How much of what others captured or let go, as the gateway sums it up, is not in our books, or only in `but`."""
     rows = list(payment.transactions.filter(kind=record.kind).exclude(status=Status.FAILED).order_by("pk"))
+    rows = [row for row in rows if row != but]
     known = rows if record.kind == Kind.VOID else rules.matching(record, rows)
     amount = record.amount - sum((row.amount for row in known), Decimal(0))
     # A capture of ours that has lost its key there looks like one of others; the sum of all shows it.
     return amount if record.in_all is None else min(amount, record.in_all - payment.captured)
 
 
-def _book(
-    payment: Payment,
-    amount: Decimal,
-    *,
-    cause: str,
-    origin: str,
-    reason: str,
-    reference: str,
-    status: str,
-    as_of: datetime,
-) -> Transaction:
-    """Write down money that went back without this desk. The payment is locked."""
-    settled_at = as_of if status == Status.SUCCEEDED else None
-    refund = Refund.objects.create(
-        reference=payment.reference,
-        store_id=payment.store_id,
-        amount=amount,
-        currency=payment.currency,
-        cause=cause,
-        reason=reason,
-        origin=origin,
-        status=rules.refund_status([status]),
-        settled_at=settled_at,
+# --- a void that came too late ----------------------------------------------------------------------------------------
+
+
+def is_overtaken(*, void: Transaction, records: Iterable[GatewayRecord]) -> bool:
+    """This will say whether somebody captured at the gateway what a void was to let go, and nothing else is unclear.
+
+    records  how its authorisation stands there, by `ShowingGateway.records_of`
+    """
+    return bool(_overtaken_by(void.payment, void, list(records)))
+
+
+@atomic
+def settle_overtaken(*, transaction_id: int, records: Sequence[GatewayRecord], as_of: datetime) -> None:
+    """This will end a void that somebody was faster than: it has failed, and what happened there is booked instead.
+
+    What was captured is a capture made at the gateway itself; what was let go beside it is a void. What is still held
+    is free, and the order decides about it anew. Its item leaves the inbox. Nothing happens to a void that has ended.
+    Locks payment, transaction. Raises OwnUnderWay where that is not clear any more.
+    """
+    payment, row = locked_transaction(transaction_id)
+    if row.is_final:
+        return
+    found = _overtaken_by(payment, row, records)
+    if not found:
+        amount = shown(row.amount, payment.currency)
+        raise OwnUnderWay(params={"reference": payment.reference, "amount": amount})
+    waiting = waiting_job_id(transaction=row)
+    move(payment, row, Status.FAILED, error=_("It was captured at the gateway itself before."))
+    for record in found:
+        _take_outside_capture_or_void(payment, record, as_of)
+    if waiting is not None:
+        jobs.retry_by_hand(waiting)  # it finds nothing left to do
+
+
+def _overtaken_by(payment: Payment, void: Transaction, records: Sequence[GatewayRecord]) -> list[GatewayRecord]:
+    """The captures and releases of others that took a void's place; none where a person has to find out."""
+    others = payment.transactions.filter(kind__in=[Kind.CAPTURE, Kind.VOID]).exclude(status__in=Transaction.FINAL)
+    found = [record for record in records if is_by_others(record)]
+    if void.kind != Kind.VOID or void.is_final or others.exclude(pk=void.pk).exists():
+        return []
+    if any(record.currency != payment.currency for record in found):
+        return []
+    amounts = {kind: Decimal(0) for kind in (Kind.CAPTURE, Kind.VOID)}
+    for record in found:
+        amounts[Kind(record.kind)] += max(Decimal(0), _not_booked(payment, record, but=void))
+    captured, gone = amounts[Kind.CAPTURE], amounts[Kind.VOID]
+    return found if captured > 0 and captured + gone <= void.amount else []
+
+
+def _settle_voids(gateway: str, records: Sequence[GatewayRecord], as_of: datetime) -> None:
+    """Settle what these records, all of an authorisation each, say of voids that wait for a person."""
+    by_others = {record.payment_reference for record in records if is_by_others(record)}
+    rows = Transaction.objects.filter(
+        payment__gateway=gateway,
+        payment__in=Transaction.objects.filter(kind=Kind.AUTHORIZE, gateway_reference__in=by_others).values("payment"),
+        kind=Kind.VOID,
+        status=Status.NEEDS_PERSON,
     )
-    row = Transaction.objects.create(
-        payment=payment,
-        kind=Kind.REFUND,
-        amount=amount,
-        cause=f"{cause}:{payment.pk}",
-        refund=refund,
-        origin=origin,
-        status=status,
-        gateway_reference=reference[:200],
-        settled_at=settled_at,
-    )
-    count(payment, row, before=None)
-    payment.save(update_fields=COUNTER_NAMES)
-    tell(payment, row)
-    if not row.is_final:
-        jobs.enqueue_many([promise(payment, row)])  # the worker asks until it has ended
-    return row
-
-
-# --- disputes ---------------------------------------------------------------------------------------------------------
-
-
-def _take_dispute(payment: Payment, record: GatewayRecord, as_of: datetime) -> str:
-    row = Dispute.objects.filter(payment=payment, gateway_reference=record.reference).first()
-    if row is None:
-        row = Dispute(
-            payment=payment,
-            gateway_reference=record.reference,
-            amount=record.amount,
-            currency=record.currency,
-            opened_at=record.created_at,
-        )
-    elif record.status != row.status and row.ended_at and Dispute.STAGE[Dispute.Status(record.status)] == 2:
-        there = Dispute.Status(record.status).label
-        params = {"reference": payment.reference, "here": row.get_status_display(), "there": there}
-        raise DisputeContradicts(params=params)
-    elif Dispute.STAGE[Dispute.Status(record.status)] <= Dispute.STAGE[Dispute.Status(row.status)] and not (
-        _is_asked_again(row, record)
-    ):
-        if row.status == Dispute.Status.LOST and row.chargeback_id is None:
-            _charge_back(payment, row, as_of)  # what another refund had reserved then may be free now
-        return _("Dispute of %(amount)s: nothing new.") % {"amount": shown(row.amount, row.currency)}
-    row.status = record.status
-    row.reason, row.respond_by = record.reason[:100], record.respond_by or row.respond_by
-    row.ended_at = as_of if row.status in {Dispute.Status.WON, Dispute.Status.LOST} else None
-    row.save()
-    if row.status == Dispute.Status.LOST:
-        _charge_back(payment, row, as_of)
-    _promise_answer(payment, row)
-    return _("Dispute of %(amount)s: %(status)s.") % {
-        "amount": shown(row.amount, row.currency),
-        "status": row.get_status_display(),
-    }
-
-
-def _is_asked_again(row: Dispute, record: GatewayRecord) -> bool:
-    """Whether an answer is wanted once more, until a later date: an inquiry was answered, and became a chargeback."""
-    if row.ended_at is not None or record.status != Dispute.Status.NEEDS_RESPONSE or record.respond_by is None:
-        return False
-    return row.respond_by is None or record.respond_by > row.respond_by
-
-
-def _charge_back(payment: Payment, dispute: Dispute, as_of: datetime) -> None:
-    """Book what was lost, as far as it had not been refunded before: what went out twice stands on the dispute."""
-    amount = min(dispute.amount, payment.refundable) if dispute.currency == payment.currency else Decimal(0)
-    if amount > 0:
-        dispute.chargeback = _book(
-            payment,
-            amount,
-            cause=f"chargeback:{dispute.pk}",
-            origin=Origin.CHARGEBACK,
-            reason=_("Chargeback: the customer's bank took it back"),
-            reference=dispute.gateway_reference,
-            status=Status.SUCCEEDED,
-            as_of=as_of,
-        )
-        dispute.save(update_fields=["chargeback"])
-
-
-def _promise_answer(payment: Payment, dispute: Dispute) -> None:
-    """Show it to a person while it is to be answered and when it was lost; tell whoever opened the payment."""
-    key = f"{ANSWER_DISPUTE}:{dispute.pk}"
-    asked = f"{key}:{dispute.respond_by:%Y%m%d%H%M%S}" if dispute.respond_by else key  # asked again, it is another item
-    wanted = {Dispute.Status.NEEDS_RESPONSE: asked, Dispute.Status.LOST: f"{key}:lost"}.get(
-        Dispute.Status(dispute.status)
-    )
-    open_ones = Job.objects.filter(kind=ANSWER_DISPUTE, args={"dispute": dispute.pk}).exclude(state=Job.State.DONE)
-    over = [name for name in open_ones.values_list("key", flat=True) if name not in {wanted, f"{key}:lost"}]
-    if over:
-        jobs.call_off(over, note=str(dispute.get_status_display()))
-    if wanted:
-        args = {"dispute": dispute.pk}
-        jobs.enqueue(ANSWER_DISPUTE, key=wanted, args=args, reference=payment.reference, store_id=payment.store_id)
-    if payment.on_change:
-        jobs.enqueue(
-            payment.on_change,
-            key=f"{payment.on_change}:dispute:{dispute.pk}:{dispute.status}",
-            args={"dispute": dispute.pk},
-            reference=payment.reference,
-            store_id=payment.store_id,
-        )
-
-
-def dispute_task(*, dispute: Dispute) -> str:
-    """This will say what a person has to do about a dispute, and until when; empty: nothing."""
-    amount = shown(dispute.amount, dispute.currency)
-    if dispute.status == Dispute.Status.NEEDS_RESPONSE:
-        told = _("The customer's bank asks %(amount)s back (%(reason)s).") % {
-            "amount": amount,
-            "reason": dispute.reason.replace("_", " ") or _("no reason given"),
-        }
-        if dispute.respond_by is None:
-            return f"{told} " + _("Answer it at the gateway, with evidence, or accept it there.")
-        until = date_format(dispute.respond_by, "SHORT_DATETIME_FORMAT")
-        return f"{told} " + _("Answer it at the gateway by %(until)s (UTC), or it is lost.") % {"until": until}
-    if dispute.status == Dispute.Status.LOST:
-        booked = dispute.chargeback.amount if dispute.chargeback else Decimal(0)
-        told = _("The dispute was lost: %(amount)s is gone, and so is the fee.") % {"amount": amount}
-        if booked < dispute.amount:
-            told += " " + _("Only %(booked)s was still to be booked: the rest had been refunded before.") % {
-                "booked": shown(booked, dispute.currency)
-            }
-        return f"{told} " + _("Decide what becomes of the goods, and release the order's hold.")
-    return ""
+    for void in rows.select_related("payment").order_by("pk") if by_others else ():
+        known = set(void.payment.transactions.filter(kind=Kind.AUTHORIZE).values_list("gateway_reference", flat=True))
+        mine = [record for record in records if record.payment_reference in known]
+        if is_overtaken(void=void, records=mine):
+            settle_overtaken(transaction_id=void.pk, records=mine, as_of=as_of)

@@ -29,7 +29,7 @@ from payments.services.differences import (
     sweep,
 )
 from payments.services.outcomes import refund_failed_late
-from payments.services.outside import take_in
+from payments.services.outside import OwnUnderWay, take_in
 from shop import jobs
 from shop.errors import Refused
 from shop.models import Job
@@ -251,6 +251,8 @@ def put_right(*, run: Reconciliation, record: GatewayRecord, as_of: datetime) ->
     try:
         with atomic():
             _reference, words = take_in(gateway=run.gateway, record=record, as_of=as_of)
+    except OwnUnderWay:
+        return None  # the desk's own comes first, by its job or by the person who has it in the inbox
     except Refused as no:
         return replace(before.finding, safe=False, told=str(no))
     (after,) = compare_records(gateway=run.gateway, records=[record], as_of=as_of)

@@ -26,6 +26,7 @@ from shop.admin.filters import DueFilter, KindFilter, OwnerFilter, StateFilter
 from shop.admin.words import kind_label, name_of, what_happened, what_to_do
 from shop.errors import Refused, Words
 from shop.models import Job, User
+from shop.search import IndexedSearch
 from shop.site import may_see_inbox
 from shop.staff import Action, ActionForm, BulkTold, Button, ReadOnlyActionsAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import badge, due
@@ -145,10 +146,15 @@ def _what_to_do(job: Job) -> Words:
     return what_to_do(job.kind)
 
 
+def _what_happened(job: Job) -> Words:
+    """Where the answer never came, nobody can say that it was not done."""
+    return _("It is not known whether this was done.") if job.outcome_unknown else what_happened(job.kind)
+
+
 def _facts(job: Job, actor: Actor) -> dict[str, Any]:
     return {
         "what": kind_label(job.kind),
-        "what_happened": what_happened(job.kind),
+        "what_happened": _what_happened(job),
         "what_to_do": _what_to_do(job),
         "owner": name_of(job.owner),
     }
@@ -192,7 +198,7 @@ def _action(name: str, label: Words, act: Any, description: Words, **more: Any) 
     return Action(name=name, label=label, act=act, description=description, **(defaults | more))
 
 
-class JobAdmin(ReadOnlyActionsAdmin):
+class JobAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """The inbox: jobs that need a person, and what became of all the others."""
 
     store_path = "store"
@@ -202,8 +208,7 @@ class JobAdmin(ReadOnlyActionsAdmin):
     list_filter = [StateFilter, OwnerFilter, DueFilter, KindFilter, StoreFilter]
     list_per_page = 50
     list_select_related = ["store", "owner"]
-    # Both can use an index; the table of jobs is long.
-    search_fields = ["reference__exact", "key__startswith"]
+    search_fields = ["reference", "key__beginning"]
     search_help_text = gettext_lazy("Order number, or the beginning of a job's key. Looks in all states.")
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -308,7 +313,7 @@ class JobAdmin(ReadOnlyActionsAdmin):
 
     @admin.display(description=gettext_lazy("what happened"))
     def what_happened(self, job: Job) -> Words:
-        return what_happened(job.kind)
+        return _what_happened(job)
 
     @admin.display(description=gettext_lazy("what to do"))
     def what_to_do(self, job: Job) -> Words:
@@ -345,7 +350,7 @@ class JobAdmin(ReadOnlyActionsAdmin):
 
     @admin.display(description=gettext_lazy("what happened, and what to do"))
     def why(self, job: Job) -> SafeString:
-        words = {"what_happened": what_happened(job.kind), "what_to_do": _what_to_do(job), "tries": self.tries(job)}
+        words = {"what_happened": _what_happened(job), "what_to_do": _what_to_do(job), "tries": self.tries(job)}
         return render_to_string("admin/shop/job/why.html", {"job": job, **words})
 
     @admin.action(description=gettext_lazy("Take it"), permissions=["handle"])

@@ -58,7 +58,7 @@ def log_in(page: Page) -> None:
     open_link(page, "Log in")
     page.get_by_label("E-mail").fill("ada@example.com")
     page.get_by_label("Password").fill(PASSWORD)
-    press(page, "Log in")
+    submit(page, "Log in")
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
 
@@ -158,6 +158,47 @@ def withdraw(page: Page, number: str) -> None:
     expect(page.get_by_role("heading", name="We have received your withdrawal")).to_be_visible()
     expect(page.get_by_role("region", name="What follows")).to_contain_text("1 × Blue mug")
     fits(page)
+
+
+def test_without_scripts_a_customer_logs_in_and_reads_and_is_offered_nothing_that_needs_them(
+    browse: Browse, store: Store, customer: User
+) -> None:
+    order = factories.place_order([("30.00", 1)], store=store, customer=customer, until="delivered")
+    page = browse(width=PHONE, java_script_enabled=False).page
+    page.goto(f"/shop/orders/{order.number}/")
+    page.get_by_label("E-mail").fill("ada@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+    submit(page, "Log in")
+    expect(page.get_by_role("heading", name=f"Order {order.number}")).to_be_visible()
+    expect(page.get_by_role("link", name="Withdraw from contract here")).to_have_count(2)
+    assert page.get_by_role("button").all_inner_texts() == ["Log out"]
+    submit(page, "Log out")
+    page.goto("/shop/")
+    assert page.get_by_role("button").all_inner_texts() == ["Search"]
+
+
+def test_every_line_is_cancelled_by_one_box_and_by_keyboard_alone(browse: Browse, store: Store, customer: User) -> None:
+    order = factories.place_order([("30.00", 1), ("5.00", 2), ("6.00", 3)], store=store, customer=customer)
+    page = browse(customer).page
+    page.goto(f"/shop/orders/{order.number}/")
+    page.get_by_role("button", name="Cancel items").focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Cancel items")
+    every = dialog.get_by_role("checkbox", name="All of it")
+    expect(every).to_be_focused()
+    page.keyboard.press("Space")
+    expect(dialog).to_contain_text("Nothing is left of the order then")
+    dialog.locator("input[type=number]").first.fill("1")
+    expect(dialog).to_contain_text("What will happen")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name="Cancel items")).to_be_focused()
+    page.keyboard.press("Enter")
+    dialog.get_by_label("Why?").select_option("Changed mind")
+    dialog.get_by_role("button", name="Cancel now").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text="Cancelled.")).to_be_visible()
+    assert [line.cancelled for line in order.lines.order_by("position")] == [1, 1, 3]
 
 
 @pytest.mark.parametrize("width", [pytest.param(DESKTOP, marks=pytest.mark.thorough), PHONE])

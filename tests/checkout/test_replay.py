@@ -482,7 +482,9 @@ def summary(store: str) -> dict[str, list[str]]:
 DOORS = ["record_payment", "start_preparing", "ship", "take_back", "refund"]
 
 
-@pytest.mark.parametrize("place", [*DOORS, "_work", "_finish"])
+@pytest.mark.parametrize(
+    "place", [pytest.param(door, marks=pytest.mark.thorough) for door in DOORS] + ["_work", "_finish"]
+)
 def test_a_run_that_was_stopped_goes_on_to_the_same_books(
     replay: Replay, monkeypatch: pytest.MonkeyPatch, place: str, books: Books
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of notifications share: a store, queued messages, a real mail server, staff."""
+"""What the tests of notifications share: a store, queued messages, a mail server, a receiver of webhooks, staff."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.db import transaction
 from django.utils import timezone
+from pytest_httpserver import HTTPServer
 
 from notifications import services
-from notifications.models import Message
+from notifications.models import Message, WebhookEndpoint
 from shop import jobs
 from shop.models import Job, Store, User
+from tests import factories
+from tests.notifications.receiver import Receiver, make_endpoint
 
 
 @pytest.fixture
@@ -100,6 +103,30 @@ class MailServer:
     def stop(self) -> None:
         if self.controller:
             self.controller.stop()
+
+
+@pytest.fixture
+def people() -> Callable[..., User]:
+    """people("Store Manager", store): somebody with a role, and where they work."""
+
+    def make(role: str, *stores: Store) -> User:
+        user: User = factories.UserFactory(is_staff=True)
+        user.groups.add(Group.objects.get(name=role))
+        user.stores.set(stores)
+        return user
+
+    return make
+
+
+@pytest.fixture
+def receiver(httpserver: HTTPServer, settings: Any) -> Receiver:
+    settings.DEMO = True  # a receiver on the same machine is for demos only
+    return Receiver(httpserver)
+
+
+@pytest.fixture
+def endpoint(receiver: Receiver) -> WebhookEndpoint:
+    return make_endpoint(receiver.url)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from checkout.models import Address
 from notifications.models import Message
 from orders.models import AddressChange, ExternalCall, Order
 from orders.processing import EventHandler, get_event_handler
-from orders.processing.external import call_key
+from orders.processing.calls import call_key
 from shop.actors import Actor
 from shop.errors import Refused
 from shop.models import Job, Store, User

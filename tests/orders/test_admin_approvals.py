@@ -1,8 +1,7 @@
-"""Approvals in the admin: the queue, the page that a decision needs, the answers, and taking a cancellation back."""
+"""Approvals in the admin: the queue, the page that a decision needs, and the answers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -11,82 +10,26 @@ from uuid import uuid4
 
 import pytest
 from bs4 import BeautifulSoup
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
 from django.utils import timezone
 
 from orders.models import Absence, Approval, ApprovalLevel, BulkItem, BulkRun, Cancellation, CancelRule, Order, Status
-from orders.processing import EventHandler, get_event_handler
+from orders.processing import get_event_handler
 from orders.processing.approvers import decidable
 from shop.actors import Actor
 from shop.models import Job, Store, User
 from tests import factories
+from tests.orders.pages import browser, do, page_of, permissions, press, text
 
 Place = Callable[..., Order]
 Staff = Callable[..., User]
 Work = Callable[[], int]
 Books = Callable[[], list[str]]
-
 pytestmark = pytest.mark.django_db
 QUEUE = "/admin/orders/approval/"
-ORDERS = "/admin/orders/order/"
-
-
-@pytest.fixture
-def manager(staff: Staff, store: Store) -> User:
-    return staff("Store Manager", store)
-
-
-@pytest.fixture
-def packer(staff: Staff, store: Store) -> User:
-    return staff("Fulfilment", store)
-
-
-@pytest.fixture
-def asked(packer: User, place: Place, store: Store) -> Callable[..., Approval]:
-    """asked(by=…, lines=…): somebody wants an order cancelled that is being prepared, and has to ask for it."""
-
-    def ask(*, by: User | None = None, lines: Any = (("10.00", 2),), until: str = "paid", **choices: Any) -> Approval:
-        order = place(lines, store=store, until=until)
-        row = get_event_handler(Actor.staff(by or packer)).submit_cancellation(
-            number=order.number or "", reason="out_of_stock", justification="The last one is broken", **choices
-        )
-        assert row.status == Cancellation.Status.WAITING_APPROVAL
-        return row.approval
-
-    return ask
-
-
-def browser(user: User) -> Client:
-    client = Client()
-    client.force_login(user)
-    return client
-
-
-def text(answer: Any) -> str:
-    return re.sub(r"\s+", " ", BeautifulSoup(answer.content, "html.parser").get_text(" ")).strip()
-
-
-def page_of(approval: Approval) -> str:
-    return reverse("admin:orders_approval_change", args=(approval.pk,))
-
-
-def do(approval: Any, name: str, model: str = "approval") -> str:
-    return reverse(f"admin:orders_{model}_do", args=(approval.pk, name))
-
-
-def press(client: Client, address: str, **fields: Any) -> Any:
-    """Open an action's page, fill in fields, press its button."""
-    page = client.get(address)
-    assert page.status_code == 200, page.status_code
-    form = BeautifulSoup(page.content, "html.parser").select_one("#content-main form")
-    assert form is not None, text(page)
-    inputs = form.select("input[name]:not([type=checkbox], [type=radio])") + form.select("input[checked]")
-    data = {str(x["name"]): str(x.get("value", "on" if x.has_attr("checked") else "")) for x in inputs}
-    return client.post(address, {**data, **fields})
 
 
 def state(approval: Approval) -> tuple[Any, ...]:
@@ -416,7 +359,7 @@ def test_the_queue_and_the_rule_agree_on_who_may_decide(
 def test_an_approval_of_many_orders_says_how_many_and_is_decided_the_same_way(
     manager: User, packer: User, place: Place, store: Store, work: Work, books: Books, staff: Staff
 ) -> None:
-    packer.user_permissions.add(*_permissions("cancel_in_bulk"))
+    packer.user_permissions.add(*permissions("cancel_in_bulk"))
     orders = [place(store=store, until="paid") for _ in range(2)]
     handler = get_event_handler(Actor.staff(User.objects.get(pk=packer.pk)))
     run = handler.start_bulk_run(
@@ -435,191 +378,6 @@ def test_an_approval_of_many_orders_says_how_many_and_is_decided_the_same_way(
     work()
     assert [order.status for order in Order.objects.all()] == [Status.CANCELLED] * 2
     assert books() == []
-
-
-def _permissions(*codenames: str) -> Any:
-    return Permission.objects.filter(codename__in=codenames)
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# On the order's page: what waits, undo, complete now, reinstate
-
-
-@pytest.fixture
-def pending(manager: User, place: Place, store: Store) -> Order:
-    """An order that a manager has cancelled and can still undo."""
-    CancelRule.objects.create(undo_minutes=30)
-    order = place(store=store, until="approved")
-    get_event_handler(Actor.staff(manager)).cancel(number=order.number or "", reason="out_of_stock")
-    return Order.objects.get(pk=order.pk)
-
-
-def order_page(order: Order) -> str:
-    return reverse("admin:orders_order_change", args=(order.pk,))
-
-
-def test_the_order_says_that_a_cancellation_waits_and_whose_turn_it_is(
-    manager: User, packer: User, asked: Callable[..., Approval]
-) -> None:
-    approval = asked()
-    order = Order.objects.get(cancellations__approval=approval)
-    page = browser(manager).get(order_page(order))
-    assert "A cancellation waits for approval." in text(page)
-    assert f"{packer.get_full_name()} asked for it; Store management decides." in text(page)
-    assert page_of(approval) in page.content.decode()
-
-
-def test_a_cancellation_is_undone_from_the_orders_page(manager: User, pending: Order, work: Work, books: Books) -> None:
-    desk = browser(manager)
-    page = desk.get(order_page(pending))
-    assert f"Cancelled by {manager.get_full_name()}" in text(page)
-    assert b"data-countdown" in page.content
-    assert press(desk, do(pending, "undo", "order"), note="A mistake").status_code == 302
-    work()
-    order = Order.objects.get(pk=pending.pk)
-    assert (order.status, order.facts.voided) == (Status.APPROVED, 0)
-    assert "Cancelled by" not in text(desk.get(order_page(order)))
-    assert books() == []
-
-
-def test_a_cancellation_is_completed_before_its_time(manager: User, pending: Order, work: Work, books: Books) -> None:
-    assert press(browser(manager), do(pending, "complete-now", "order")).status_code == 302
-    work()
-    order = Order.objects.get(pk=pending.pk)
-    assert (order.undo_until, order.facts.voided) == (None, order.total)
-    assert books() == []
-
-
-def test_after_its_time_a_cancellation_cannot_be_undone_and_says_what_can(manager: User, pending: Order) -> None:
-    past = timezone.now() - timedelta(seconds=1)
-    Order.objects.filter(pk=pending.pk).update(undo_until=past)
-    answer = browser(manager).get(do(pending, "undo", "order"))
-    assert "The time to undo this is over." in text(answer)
-    posted = browser(manager).post(do(pending, "undo", "order"), {"version": pending.version})
-    assert posted.status_code == 409
-    assert Order.objects.get(pk=pending.pk).status == Status.CANCELLED
-
-
-def test_without_the_permission_nobody_undoes_or_reinstates(pending: Order, staff: Staff, store: Store) -> None:
-    nobody = staff(None, store)
-    nobody.user_permissions.add(*_permissions("view_order", "view_cancellation"))
-    desk, row = browser(nobody), Cancellation.objects.get()
-    for address in (
-        do(pending, "undo", "order"),
-        do(pending, "complete-now", "order"),
-        do(pending, "reinstate", "order"),
-        do(row, "undo", "cancellation"),
-        do(row, "complete-now", "cancellation"),
-    ):
-        assert desk.get(address).status_code == 403
-        assert desk.post(address, {"version": pending.version}).status_code == 403
-    assert Order.objects.get(pk=pending.pk).version == pending.version
-
-
-def test_cancelled_units_are_reinstated_after_a_page_that_says_what_it_takes(
-    manager: User, system: EventHandler, place: Place, store: Store, work: Work, books: Books
-) -> None:
-    pot = factories.stocked(store, units=1, price=Decimal(10))
-    order = place([pot], store=store, until="paid")
-    system.cancel(number=order.number or "", reason="out_of_stock")
-    work()
-    desk = browser(manager)
-    page = text(desk.get(do(order, "reinstate", "order")))
-    assert "€10.00 , if everything comes back" in page
-    assert "Everything is there." in page
-    assert press(desk, do(order, "reinstate", "order")).status_code == 302
-    work()
-    then = Order.objects.get(pk=order.pk)
-    assert (then.status, then.facts.outstanding) == (Status.PAYMENT_WAITING, 10)
-    assert books() == []
-
-
-def test_what_is_missing_in_stock_is_told_before_and_refused(
-    manager: User, system: EventHandler, place: Place, store: Store, work: Work
-) -> None:
-    pot = factories.stocked(store, units=1, price=Decimal(10))
-    order = place([pot], store=store, until="paid")
-    system.cancel(number=order.number or "", reason="out_of_stock")
-    work()
-    place([pot], store=store)
-    desk = browser(manager)
-    assert "0 of 1 unit is in stock" in text(desk.get(do(order, "reinstate", "order")))
-    before = Order.objects.filter(pk=order.pk).values().get()
-    answer = press(desk, do(order, "reinstate", "order"))
-    assert answer.status_code == 409, text(answer)
-    assert Order.objects.filter(pk=order.pk).values().get() == before
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# All cancellations
-
-
-def test_cancellations_are_found_by_order_status_reason_person_and_what_is_unusual(
-    manager: User, pending: Order, asked: Callable[..., Approval]
-) -> None:
-    waiting = asked().cancellation
-    assert waiting is not None
-    Cancellation.objects.filter(pk=waiting.pk).update(unusual=["Too many"])
-    desk, address = browser(manager), "/admin/orders/cancellation/"
-
-    def found(**query: str) -> list[str]:
-        page = BeautifulSoup(desk.get(address, query).content, "html.parser")
-        return [cell.get_text(strip=True) for cell in page.select("#result_list .field-order_link")]
-
-    one, two = str(waiting.order.number), str(pending.number)
-    assert found() == [one, two]
-    assert found(status__exact="pending") == [two]
-    assert found(unusual="yes") == [one]
-    assert found(unusual="no") == [two]
-    assert found(by=str(manager.pk)) == [two]
-    assert found(reason__category="inventory_issues") == [one, two]
-    assert found(reason__category="duplicate_order") == []
-    assert found(q=one) == [one]
-
-
-def test_a_cancellations_page_tells_all_of_it_and_undoes_it(manager: User, pending: Order, books: Books) -> None:
-    row, desk = Cancellation.objects.get(), browser(manager)
-    page = text(desk.get(reverse("admin:orders_cancellation_change", args=(row.pk,))))
-    for words in (manager.get_full_name(), "Out of stock", "€20.00 is released", "Can be undone", "Approved"):
-        assert words in page, words
-    answer = press(desk, do(row, "undo", "cancellation"))
-    assert answer.url == order_page(pending)
-    assert Order.objects.get(pk=pending.pk).status == Status.APPROVED
-    assert books() == []
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# From the list and back
-
-
-def test_an_order_is_cancelled_from_the_lists_menu_and_the_list_comes_back(
-    manager: User, place: Place, store: Store
-) -> None:
-    order = place(store=store)
-    desk, here = browser(manager), f"{ORDERS}?status__exact=confirmation_waiting"
-    page = BeautifulSoup(desk.get(here).content, "html.parser")
-    menu = page.select_one("#result_list details summary")
-    assert menu is not None
-    assert order.number in menu["aria-label"]
-    link = next(a["href"] for a in page.select(".order-menu a") if a.get_text() == "Cancel")
-    answer = press(desk, str(link), step="confirm", reason="out_of_stock")
-    assert answer.status_code == 302, text(answer)
-    assert answer.url == here
-    told = desk.get(answer.url)
-    assert f"{order.number}: The order is cancelled." in text(told)
-    assert told.context["cl"].result_count == 0
-    assert Order.objects.get(pk=order.pk).status == Status.CANCELLED
-
-
-@pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"])
-def test_no_address_outside_the_desk_is_led_back_to(elsewhere: str, manager: User, place: Place, store: Store) -> None:
-    order = place(store=store)
-    address = f"{do(order, 'approve', 'order')}?next={elsewhere}"
-    desk = browser(manager)
-    assert elsewhere not in desk.get(address).content.decode()
-    answer = press(desk, address)
-    assert answer.status_code == 302
-    assert answer.url == order_page(order)
 
 
 def test_the_highest_level_decides_what_nobody_below_may(

@@ -21,8 +21,10 @@ from orders.admin import order as order_admin
 from orders.models import CancellationReason, JournalEntry, Order, Status
 from orders.processing import EventHandler
 from orders.processing.requesting import Wish
+from payments.models import Transaction
 from shop.models import Store, User
 from tests import factories
+from tests.orders.test_withdrawal import declare
 
 Place = Callable[..., Order]
 Work = Callable[[], int]
@@ -86,6 +88,21 @@ def test_a_search_finds_by_number_mail_sku_and_beginning_of_the_name(
     assert set(shown(client, q="")) == {wanted.number, other.number}
 
 
+def test_a_search_finds_by_the_numbers_of_parcels_documents_returns_and_payments(
+    manager: User, client: Client, place: Place, store: Store, system: EventHandler
+) -> None:
+    wanted, other = (place(store=store, until="paid") for _n in range(2))
+    for order, tracking in ((wanted, "1Z-AB"), (other, "1Z-CD")):
+        system.ship(number=order.number, tracking_number=tracking)
+        system.deliver(number=order.number)
+    parcel = declare(wanted).goods_return
+    invoice = system.issue_invoice(number=wanted.number)
+    paid = Transaction.objects.filter(payment__reference=wanted.number).exclude(gateway_reference="").first()
+    for term in ("1z-ab", parcel.code.lower(), invoice.number.lower(), paid.gateway_reference):
+        assert shown(client, q=term) == [wanted.number], term
+    assert shown(client, q="1Z-A") == []
+
+
 def test_a_whole_number_opens_the_order_and_a_filter_keeps_the_list(
     manager: User, client: Client, place: Place, store: Store
 ) -> None:
@@ -101,7 +118,7 @@ def test_a_whole_number_opens_the_order_and_a_filter_keeps_the_list(
 
 def test_a_search_is_a_union_of_ids_and_joins_nothing() -> None:
     sql = str(Order.objects.filter(pk__in=order_admin.found("ada")).query)
-    assert sql.count("UNION") == 3
+    assert sql.count("UNION") == 7
     assert "JOIN" not in sql
 
 

@@ -1,4 +1,4 @@
-"""Who may do what in the orders' admin, with the probes that django-fsm-2's own admin fails (reference/fsm.md §a)."""
+"""Who may do what in the orders' admin, with the probes that django-fsm-2's own admin fails."""
 
 from __future__ import annotations
 

@@ -130,11 +130,6 @@ def test_managers_read_policies_and_change_none(staff: Staff, store: Store) -> N
 
 
 @pytest.fixture
-def packer(staff: Staff, store: Store) -> User:
-    return staff("Fulfilment", store)
-
-
-@pytest.fixture
 def past(packer: User, place: Place, store: Store) -> Callable[..., Cancellation]:
     """past("20.00", days=3): an order of this value, cancelled so long ago."""
 

@@ -36,16 +36,6 @@ FOUND_BROKEN = {"reason": "quality_issues", "restock": False}
 
 
 @pytest.fixture
-def manager(staff: Callable[..., User], store: Store) -> User:
-    return staff("Store Manager", store)
-
-
-@pytest.fixture
-def packer(staff: Callable[..., User], store: Store) -> User:
-    return staff("Fulfilment", store)
-
-
-@pytest.fixture
 def customer() -> User:
     user: User = factories.UserFactory()
     return user

@@ -15,18 +15,13 @@ from orders.models import Order
 from orders.processing import EventHandler
 from shop.models import Store, User
 from tests import factories
+from tests.orders.programs import Asker, program
 from tests.orders.storefront import assert_errors, new_customer
-from tests.orders.test_api_staff import Asker, program
 
 PATH = "/api/v1/orders/"
 Place = Callable[..., Order]
 Staff = Callable[..., User]
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def manager(staff: Staff, store: Store) -> User:
-    return staff("Store Manager", store)
 
 
 def numbers(answer: Any) -> list[str]:

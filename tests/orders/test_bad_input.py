@@ -20,8 +20,8 @@ from shop.actors import Actor
 from shop.errors import Refused
 from shop.models import Store, User
 from tests import factories
+from tests.orders.pages import filled_in, text, url
 from tests.orders.storefront import Browser
-from tests.orders.test_admin_actions import filled_in, text, url
 from tests.orders.test_matrix import world
 
 pytestmark = pytest.mark.django_db
@@ -44,11 +44,6 @@ def answer_of(response: Any) -> Answer:
     assert all(isinstance(words, list) for words in body.values()), body
     told = " ".join(f"{name}: {' '.join(words)}" for name, words in body.items() if name != "error_code")
     return Answer(response.status_code, body["error_code"][0], told)
-
-
-@pytest.fixture
-def manager(staff: Callable[..., User], store: Store) -> User:
-    return staff("Store Manager", store)
 
 
 @pytest.fixture

@@ -1,22 +1,16 @@
-"""Many orders cancelled by workers: each with its outcome, led by people, approved as a whole, told once."""
+"""Many orders cancelled by workers: each with its outcome, led by people, told once, whoever is killed."""
 
 from __future__ import annotations
 
-import csv
-import io
 import multiprocessing
 import os
-import re
 import signal
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 import pytest
-from bs4 import BeautifulSoup
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -25,10 +19,7 @@ from django.utils import timezone
 
 from notifications.models import Message
 from orders.models import (
-    Approval,
-    ApprovalLevel,
     ApprovalPolicy,
-    BulkItem,
     BulkRun,
     Cancellation,
     CommunicationEvent,
@@ -38,46 +29,17 @@ from orders.models import (
     Status,
 )
 from orders.processing import EventHandler, bulk, bulkwork, get_event_handler
-from orders.rules import ApprovalDecided, ApprovalNeeded, NotAnApprover, OwnApproval, PlanChanged
 from shop import jobs, maintenance
 from shop.actors import Actor
 from shop.errors import Invalid, NotAllowed, NotFound, Refused
 from shop.models import Job, Store, User
 from tests import factories
+from tests.orders.bulk_runs import handler, many, start, states, status
 
 pytestmark = pytest.mark.django_db
 Place = Callable[..., Order]
 Work = Callable[[], int]
 Books = Callable[[], list[str]]
-
-
-@pytest.fixture
-def manager(staff: Callable[..., User], store: Store) -> User:
-    return staff("Store Manager", store)
-
-
-def handler(user: User) -> EventHandler:
-    return get_event_handler(Actor.staff(User.objects.get(pk=user.pk)))
-
-
-def start(user: User, *orders: Order, **more: Any) -> BulkRun:
-    chosen = [(order.pk, order.version) for order in orders]
-    return handler(user).start_bulk_run(orders=chosen, **{"reason": "out_of_stock", **more})
-
-
-def states(run: BulkRun) -> list[tuple[str, str]]:
-    return list(run.items.order_by("position").values_list("state", "code"))
-
-
-def many(place: Place, store: Store, count: int, **more: Any) -> list[Order]:
-    """Orders of one product, each of its own customer."""
-    product = factories.stocked(store)
-    return [place([product], store=store, email=f"c{n}@example.com", **more) for n in range(count)]
-
-
-def status(run: BulkRun) -> str:
-    run.refresh_from_db()
-    return run.status
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -329,115 +291,6 @@ def test_many_customers_are_told_in_parts(
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Approval
-
-
-@pytest.fixture
-def many_need_approval(db: None) -> None:
-    """More than 25 EUR in all need the highest level."""
-    level = ApprovalLevel.objects.order_by("-level").first()
-    ApprovalPolicy.objects.create(name="Much money", level=level, min_value=25, currency="EUR")
-
-
-def approver(staff: Callable[..., User]) -> User:
-    return staff("Admin")
-
-
-@pytest.mark.usefixtures("many_need_approval")
-def test_small_orders_that_are_much_together_need_approval_and_run_after_it(
-    staff: Callable[..., User], manager: User, place: Place, store: Store, work: Work, books: Books
-) -> None:
-    boss, orders = approver(staff), [place(store=store, email=f"c{n}@example.com") for n in range(2)]
-    assert start(manager, orders[0]).status == "running"
-    work()
-    orders = [place(store=store, email=f"d{n}@example.com") for n in range(2)]
-    with pytest.raises(ApprovalNeeded) as needed:
-        start(manager, *orders)
-    assert "Much money" in str(needed.value)
-    run = start(manager, *orders, justification="recalled by the maker")
-    work()
-    assert run.status == "waiting_approval"
-    assert {state for state, _code in states(run)} == {"waiting"}
-    asked = Approval.objects.get(bulk_run=run)
-    mail = Message.objects.get(event="approval_needed", recipient=boss.email)
-    assert (mail.context["order_count"], mail.context["number"]) == (2, "")
-    assert "€40.00" in mail.context["value"]
-    with pytest.raises(OwnApproval):
-        handler(manager).approve_bulk(approval=str(asked.uuid))
-    with pytest.raises(NotAnApprover):
-        handler(staff("Store Manager", store)).approve_bulk(approval=str(asked.uuid))
-    handler(boss).approve_bulk(approval=str(asked.uuid), note="go on")
-    work()
-    assert {state for state, _code in states(run)} == {"done"}
-    assert status(run) == "finished"
-    assert Message.objects.filter(event="approval_decided", recipient=manager.email).exists()
-    with pytest.raises(ApprovalDecided):
-        handler(boss).approve_bulk(approval=str(asked.uuid))
-    assert books() == []
-
-
-@pytest.mark.usefixtures("many_need_approval")
-@pytest.mark.parametrize("answer", ["rejected", "withdrawn"])
-def test_a_run_that_is_rejected_or_taken_back_cancels_nothing(
-    answer: str, staff: Callable[..., User], manager: User, place: Place, store: Store, work: Work
-) -> None:
-    run = start(manager, *many(place, store, 3), justification="please")
-    asked = Approval.objects.get()
-    if answer == "rejected":
-        with pytest.raises(Invalid):
-            handler(approver(staff)).reject_bulk(approval=str(asked.uuid), note=" ")
-        handler(approver(staff)).reject_bulk(approval=str(asked.uuid), note="they can be sent")
-    else:
-        handler(manager).withdraw_bulk(approval=str(asked.uuid))
-    work()
-    assert Approval.objects.get().status == answer
-    assert status(run) == "stopped"
-    assert {state for state, _code in states(run)} == {"skipped"}
-    assert not Cancellation.objects.exists()
-
-
-@pytest.mark.usefixtures("many_need_approval")
-def test_what_was_approved_is_what_runs(
-    staff: Callable[..., User], manager: User, place: Place, store: Store, system: EventHandler, work: Work
-) -> None:
-    orders = many(place, store, 3, until="approved")
-    run = start(manager, *orders, justification="please")
-    asked, boss = Approval.objects.get(), approver(staff)
-    BulkRun.objects.filter(pk=run.pk).update(restock=False)
-    with pytest.raises(PlanChanged):
-        handler(boss).approve_bulk(approval=str(asked.uuid))
-    BulkRun.objects.filter(pk=run.pk).update(restock=True)
-    system.start_preparing(number=orders[0].number)
-    handler(boss).approve_bulk(approval=str(asked.uuid))
-    work()
-    assert [code for _state, code in states(run)] == ["order_changed", "", ""]
-
-
-@pytest.mark.usefixtures("many_need_approval")
-def test_nobody_answers_a_run_and_the_inbox_is_told(
-    staff: Callable[..., User], manager: User, place: Place, store: Store, work: Work
-) -> None:
-    approver(staff)
-    start(manager, *many(place, store, 3), justification="please")
-    asked = Approval.objects.get()
-    jobs.drain(seconds=30, clock=lambda: timezone.now() + timedelta(days=1))
-    job = Job.objects.filter(kind="orders.approval_due", args__approval=str(asked.uuid)).latest("pk")
-    late = get_event_handler(Actor.system(), as_of=timezone.now() + timedelta(days=2))
-    with pytest.raises(Refused) as no:
-        late.approval_due(approval=job.args["approval"])
-    assert "bulk cancellation" in str(no.value)
-
-
-def test_how_many_one_has_cancelled_today_counts_the_whole_run(
-    staff: Callable[..., User], manager: User, place: Place, store: Store
-) -> None:
-    ApprovalPolicy.objects.filter(name="Unusually many by one person").update(is_active=True, staff_per_day=3)
-    assert start(manager, *many(place, store, 3)).status == "running"
-    with pytest.raises(ApprovalNeeded):
-        start(manager, *many(place, store, 4))
-
-
-# ---------------------------------------------------------------------------------------------------------------
 # Workers
 
 
@@ -522,147 +375,3 @@ def test_during_maintenance_a_run_waits(manager: User, staff: Any, place: Place,
     maintenance.end(actor=admin)
     jobs.drain(seconds=30, clock=lambda: timezone.now() + timedelta(minutes=5))
     assert states(run) == [("done", "")]
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# In the admin
-
-
-LIST = reverse("admin:orders_order_changelist")
-
-
-def confirm_page(client: Client, *orders: Order, **more: Any) -> BeautifulSoup:
-    data = {"action": "cancel_orders", ACTION_CHECKBOX_NAME: [order.pk for order in orders], "index": "0", **more}
-    answer = client.post(LIST, data)
-    assert answer.status_code == 200
-    return BeautifulSoup(answer.content, "html.parser")
-
-
-def filled(page: BeautifulSoup, **more: str) -> dict[str, str]:
-    hidden = {field["name"]: field["value"] for field in page.select("form.desk-form input[type=hidden]")}
-    ticks = {"restock": "on", "refund": "on", "notify": "on", "understood": "on"}
-    return {**hidden, **ticks, "reason": "out_of_stock", **more}
-
-
-START = reverse("admin:orders_bulkrun_start")
-
-
-def words_of(page: BeautifulSoup) -> str:
-    return re.sub(r"\s+", " ", page.get_text(" "))
-
-
-def test_from_the_list_to_the_results(
-    manager: User, client: Client, place: Place, store: Store, work: Work, books: Books
-) -> None:
-    client.force_login(manager)
-    paid, gone = place(store=store, until="paid"), place(store=store, until="shipped")
-    page = confirm_page(client, paid, gone)
-    words = words_of(page)
-    assert "2 orders are chosen." in words
-    assert "€20.00" in words
-    assert str(gone.number) in page.select_one(".bulk-refused p").get_text()
-    without = client.post(START, {k: v for k, v in filled(page).items() if k not in {"understood", "reason"}})
-    assert b"This field is required" in without.content
-    assert not BulkRun.objects.exists()
-    data = filled(page, note="gone")
-    answers = [client.post(START, data) for _double in range(2)]
-    run = BulkRun.objects.get()
-    change = reverse("admin:orders_bulkrun_change", args=(run.pk,))
-    assert [answer.headers["Location"] for answer in answers] == [change, change]
-    bar = BeautifulSoup(client.get(change).content, "html.parser").select_one("[role=progressbar]")
-    assert (bar["aria-valuenow"], bar["aria-valuetext"]) == ("0", "0 of 2 orders")
-    work()
-    told = client.get(reverse("admin:orders_bulkrun_progress", args=(run.pk,))).json()
-    assert (told["percent"], told["live"], told["counts"]["done"], told["counts"]["refused"]) == (100, False, 1, 1)
-    refused = words_of(BeautifulSoup(client.get(change, {"state": "refused"}).content, "html.parser"))
-    assert str(gone.number) in refused
-    assert str(paid.number) not in refused
-    assert str(run.reason) in client.get(reverse("admin:orders_bulkrun_changelist")).content.decode()
-    assert books() == []
-
-
-def test_all_that_match_are_chosen_across_pages_and_what_comes_later_is_not(
-    manager: User, client: Client, place: Place, store: Store, work: Work, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client.force_login(manager)
-    monkeypatch.setattr("orders.admin.bulk.TYPED_ABOVE", 2)
-    orders = many(place, store, 4)
-    page = confirm_page(client, orders[0], select_across="1")
-    assert "4 orders are chosen." in words_of(page)
-    later = place(store=store)
-    for count in ("", "3"):
-        assert b"These are 4 orders." in client.post(START, filled(page, count=count)).content
-    assert client.post(START, filled(page, count="4")).status_code == 302
-    work()
-    assert Order.objects.filter(status="cancelled").count() == 4
-    assert Order.objects.get(pk=later.pk).status != "cancelled"
-
-
-def test_a_page_that_is_forged_or_somebody_elses_starts_nothing(
-    staff: Callable[..., User], manager: User, client: Client, place: Place, store: Store
-) -> None:
-    client.force_login(manager)
-    data = filled(confirm_page(client, place(store=store)))
-    assert client.post(START, {**data, "token": data["token"][:-2] + "xx"}).status_code == 302
-    client.force_login(staff("Store Manager", store))
-    assert client.post(START, data).status_code == 302
-    client.force_login(staff("Fulfilment", store))
-    assert client.post(START, data).status_code == 403
-    assert client.get(START).status_code == 403
-    assert not BulkRun.objects.exists()
-
-
-@pytest.mark.usefixtures("many_need_approval")
-def test_the_page_says_who_has_to_agree_and_asks_why(manager: User, client: Client, place: Place, store: Store) -> None:
-    client.force_login(manager)
-    page = confirm_page(client, *many(place, store, 3))
-    assert "Administration has to agree" in words_of(page)
-    refused = client.post(START, filled(page))
-    assert refused.status_code == 409
-    assert b"Much money" in refused.content
-    assert client.post(START, filled(page, justification="recalled")).status_code == 302
-    assert BulkRun.objects.get().status == "waiting_approval"
-
-
-def test_the_buttons_of_a_run_lead_it(manager: User, client: Client, place: Place, store: Store, work: Work) -> None:
-    client.force_login(manager)
-    run = start(manager, *many(place, store, 2))
-
-    def press(name: str, **data: str) -> None:
-        url = reverse("admin:orders_bulkrun_do", args=(run.pk, name))
-        assert client.post(url, data).status_code == 302
-
-    press("pause")
-    assert status(run) == "paused"
-    press("resume")
-    assert status(run) == "running"
-    url = reverse("admin:orders_bulkrun_do", args=(run.pk, "stop"))
-    assert client.post(url).status_code == 200, "it asks for a tick first"
-    press("stop", understood="on")
-    assert status(run) == "stopped"
-    assert client.post(reverse("admin:orders_bulkrun_do", args=(run.pk, "resume"))).status_code == 409
-
-
-def test_the_file_of_results_holds_no_formula(
-    manager: User, client: Client, place: Place, store: Store, work: Work
-) -> None:
-    order = place(store=store)
-    Order.objects.filter(pk=order.pk).update(customer_name='=HYPERLINK("http://evil.example.com")')
-    run = start(manager, order, note="+1+cmd|' /C calc'!A0")
-    work()
-    client.force_login(manager)
-    answer = client.get(reverse("admin:orders_bulkrun_csv", args=(run.pk,)))
-    text = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
-    header, row = list(csv.reader(io.StringIO(text)))
-    cells = dict(zip(header, row, strict=True))
-    assert cells["Order"] == order.number
-    assert cells["Customer"].startswith("'=HYPERLINK")
-    assert cells["Note"].startswith("'+1")
-    assert cells["State"] == "Cancelled"
-
-
-def test_the_value_of_a_run_is_kept_by_currency(manager: User, place: Place, store: Store) -> None:
-    run = start(manager, place([("10.00", 2)], store=store, until="paid"), place([("1.50", 1)], store=store, pay=False))
-    assert Decimal(run.totals["refund"]["EUR"]) == Decimal("20.00")
-    assert (run.totals["orders"], run.totals["possible"], run.totals["units"]) == (2, 2, 3)
-    assert BulkItem.objects.filter(run=run, joint=True).count() == 2

@@ -23,6 +23,7 @@ from shop.actors import Actor
 from shop.errors import Refused
 from tests import factories
 from tests.examples import examples
+from tests.orders.pages import filled_in
 from tests.orders.test_lives import undone
 from tests.orders.test_partial_money import RELAXED
 from tests.orders.test_withdrawal import declare
@@ -114,6 +115,50 @@ def test_an_ordinary_return_gives_back_what_it_gave_back_before(
     system.take_back(number=order.number or "", lines={order.lines.get().pk: (1, "sellable")})
     work()
     assert given_back(order) == order.total
+    assert books() == []
+
+
+def test_staff_take_back_without_the_code_what_was_withdrawn_from(
+    place: Place, system: EventHandler, work: Work, books: Books
+) -> None:
+    order = place([("10.00", 2)], **EXPRESS, until="delivered")
+    line = order.lines.get()
+    row = declare(order, {line.pk: 1})
+    system.take_back(number=order.number or "", lines={line.pk: (2, "sellable")})  # one more than was withdrawn from
+    work()
+    assert given_back(order) == order.total - row.shipping_kept == order.total - 4
+    assert WORDS.replace("8.00", "4.00") in Message.objects.get(event="units_returned").text
+    assert books() == []
+
+
+def test_staff_say_that_it_is_a_withdrawal_and_may_give_it_back_all_the_same(
+    place: Place, system: EventHandler, work: Work, books: Books
+) -> None:
+    for deduction, kept in ((None, 8), (Decimal(0), 0), (Decimal(9), 9)):
+        order = place([("10.00", 1)], **EXPRESS, until="delivered")
+        lines = {order.lines.get().pk: (1, "sellable")}
+        plan = system.planned_return(order.facts, lines, reason="withdrawal", deduction=deduction)
+        assert (plan.deduction, plan.dearer) == (kept, 8 if kept >= 8 else 0)
+        system.take_back(number=order.number or "", lines=lines, reason="withdrawal", deduction=deduction)
+        work()
+        assert given_back(order) == order.total - kept
+    assert books() == []
+
+
+def test_the_page_keeps_it_as_soon_as_the_reason_says_withdrawal(
+    place: Place, admin_client: Client, work: Work, books: Books
+) -> None:
+    order = place([("10.00", 1)], **EXPRESS, until="delivered")
+    url = reverse("admin:orders_order_do", args=(order.pk, "take-back"))
+    first = filled_in(admin_client.get(url))
+    assert first["deduction"] == "0.00"
+    shown = admin_client.post(url, {**first, "reason": "withdrawal", "step": "confirm"})
+    again = filled_in(shown)
+    assert again["deduction"] == "8.00"
+    assert WORDS in shown.content.decode()
+    assert admin_client.post(url, {**again, "step": "confirm"}).status_code == 302
+    work()
+    assert given_back(order) == order.total - 8
     assert books() == []
 
 

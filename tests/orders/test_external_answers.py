@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from orders.models import CancellationReason, CancellationRequest, ExternalCall, ExternalNotice, Order, Status
 from orders.processing import EventHandler
-from orders.processing.external import call_key
+from orders.processing.calls import call_key
 from shop import jobs
 from shop.models import Job, Maintenance, User
 from tests import factories

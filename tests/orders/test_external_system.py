@@ -31,7 +31,7 @@ from orders.models import (
     Status,
 )
 from orders.processing import EventHandler, get_event_handler
-from orders.processing.external import call_key, look_up_overdue
+from orders.processing.calls import call_key, look_up_overdue
 from orders.rules import CancellationUnderWay
 from shop import jobs
 from shop.actors import Actor

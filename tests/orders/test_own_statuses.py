@@ -19,7 +19,7 @@ from orders.processing.rehearsal import rehearse
 from orders.rules import ApprovalNeeded
 from shop.actors import Actor
 from shop.models import Store, User
-from tests.orders.test_bulk_runs import handler, start
+from tests.orders.bulk_runs import handler, start
 
 Place = Callable[..., Order]
 pytestmark = pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""Recurring orders: begun, placed again each time once, paused and ended, by whoever may; and on which days."""
+"""Recurring orders: on which days, begun, placed again each time once, paused and ended."""
 
 from __future__ import annotations
 
@@ -10,22 +10,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import IntegrityError, transaction
-from django.test import Client
-from django.urls import reverse
 from django.utils import timezone
 
 from inventory import services as inventory
 from inventory.models import Product
 from notifications.models import Message
-from orders.models import (
-    CancellationReason,
-    Order,
-    OrderQuerySet,
-    RecurringChange,
-    RecurringNotFound,
-    RecurringOrder,
-    Status,
-)
+from orders.models import CancellationReason, Order, RecurringOrder, Status
 from orders.processing import EventHandler, PaymentChoice, PlacementRefused, get_event_handler
 from orders.processing.recurring import ProductGone, job_key, promise_due
 from orders.rules import recurring as rules
@@ -33,36 +23,16 @@ from orders.tasks import recurring_due
 from payments.models import Payment
 from shop import jobs
 from shop.actors import Actor
-from shop.errors import Invalid, NotAllowed
+from shop.errors import Invalid
 from shop.models import Job, Store, User
 from tests import factories
-from tests.faults.test_killed_worker import after, before, killed_worker, next_worker
+from tests.orders.series import begun, history, numbers
 
 pytestmark = pytest.mark.django_db
-
 Place = Callable[..., Order]
 Staff = Callable[..., User]
 Work = Callable[[], int]
 Books = Callable[[], list[str]]
-
-
-def begun(*, days_ago: float = 40, unit: str = "month", every: int = 1, **order: Any) -> RecurringOrder:
-    """A series whose first order was placed so many days ago, begun on that day."""
-    then = timezone.now() - timedelta(days=days_ago)
-    first = factories.place_order(**order)
-    Order.objects.filter(pk=first.pk).update(placed_at=then)
-    handler = get_event_handler(Actor.system(), as_of=then)
-    return handler.start_recurring(number=first.number or "", unit=unit, every=every)
-
-
-def numbers(series: RecurringOrder) -> list[int]:
-    return list(series.orders.order_by("occurrence").values_list("occurrence", flat=True))
-
-
-def history(series: RecurringOrder) -> list[str]:
-    return list(series.changes.values_list("what", flat=True))
-
-
 # ---------------------------------------------------------------------------------------------------------------
 # On which days
 
@@ -379,249 +349,3 @@ def test_an_order_of_no_series_has_none_to_end(
     with system.decide(order.number or "", "cancel") as d:
         d.only_if_changed = True
         assert system.end_series_of(d) is None
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Who may
-
-
-VERBS: dict[str, Callable[[EventHandler, RecurringOrder], object]] = {
-    "start": lambda h, s: h.start_recurring(number=factories.place_order(store=s.store).number or "", unit="day"),
-    "place": lambda h, s: h.place_due(recurring_id=s.pk, occurrence=2, early=True),
-    "skip": lambda h, s: h.skip_due(recurring_id=s.pk, occurrence=2, note="x"),
-    "pause": lambda h, s: h.pause_recurring(recurring_id=s.pk),
-    "end": lambda h, s: h.end_recurring(recurring_id=s.pk),
-}
-
-
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize(
-    "role, may", [("Store Manager", True), ("Customer Service", True), ("Fulfilment", False), (None, False)]
-)
-def test_managers_and_customer_service_may_others_may_not(
-    verb: str, role: str | None, may: bool, staff: Staff, store: Store
-) -> None:
-    series = begun(store=store)
-    handler = get_event_handler(Actor.staff(staff(role, store)))
-    if may:
-        VERBS[verb](handler, series)
-        return
-    with pytest.raises(NotAllowed):
-        VERBS[verb](handler, series)
-    series.refresh_from_db()
-    assert (series.status, series.next_occurrence, history(series)) == ("active", 2, ["started"])
-
-
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "start"])
-def test_a_series_of_another_store_does_not_exist(verb: str, staff: Staff, store: Store) -> None:
-    series = begun()
-    with pytest.raises(RecurringNotFound):
-        VERBS[verb](get_event_handler(Actor.staff(staff("Store Manager", store))), series)
-
-
-@pytest.mark.parametrize("verb", ["place", "skip", "pause"])
-def test_customers_may_end_their_own_and_nothing_else(verb: str) -> None:
-    customer = factories.UserFactory()
-    series = begun(customer=customer)
-    with pytest.raises(NotAllowed):
-        VERBS[verb](get_event_handler(Actor.customer(customer)), series)
-    with pytest.raises(RecurringNotFound):
-        VERBS["end"](get_event_handler(Actor.customer(factories.UserFactory())), series)
-    VERBS["end"](get_event_handler(Actor.customer(customer)), series)
-    series.refresh_from_db()
-    assert series.status == "ended"
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# The doors
-
-
-def test_customers_see_their_own_series_and_end_one_twice_with_one_answer(
-    client: Client, reason: CancellationReason, django_assert_num_queries: Any
-) -> None:
-    customer = factories.UserFactory()
-    series, other = begun(customer=customer), begun()
-    client.force_login(customer)
-    shown = client.get(reverse("orders:recurring")).json()["results"]
-    assert [row["id"] for row in shown] == [str(series.uuid)]
-    assert shown[0]["orders"] == [series.orders.get().number]
-    assert (shown[0]["rhythm"], shown[0]["next_at"] is not None) == ("every month", True)
-    ends = [reverse("orders:end-recurring", args=(one.uuid,)) for one in (series, other)]
-    asked = {"reason": reason.pk, "description": "Too many pots."}
-    answers = [client.post(ends[0], asked, content_type="application/json") for _again in range(2)]
-    assert [answer.status_code for answer in answers] == [200, 200]
-    assert answers[0].json() == answers[1].json()
-    assert (answers[0].json()["status"], answers[0].json()["next_at"]) == ("ended", None)
-    assert series.changes.get(what="ended").note == "Too many pots."
-    assert client.post(ends[1], {}, content_type="application/json").status_code == 404
-    assert history(other) == ["started"]
-
-
-def test_the_api_refuses_a_stranger_and_a_reason_of_staff(client: Client) -> None:
-    customer = factories.UserFactory()
-    series = begun(customer=customer)
-    url = reverse("orders:end-recurring", args=(series.uuid,))
-    assert client.post(url, {}, content_type="application/json").status_code == 401
-    assert client.get(reverse("orders:recurring")).status_code == 401
-    client.force_login(customer)
-    staff_only = CancellationReason.objects.get(code="fraud_suspected").pk
-    assert client.post(url, {"reason": staff_only}, content_type="application/json").status_code == 400
-    assert history(series) == ["started"]
-
-
-def test_the_list_of_series_takes_no_more_queries_for_more_of_them(
-    client: Client, django_assert_num_queries: Any
-) -> None:
-    customer = factories.UserFactory()
-    client.force_login(customer)
-    begun(customer=customer)
-    client.get(reverse("orders:recurring"))
-    with django_assert_num_queries(6) as few:
-        client.get(reverse("orders:recurring"))
-    begun(customer=customer, lines=[("1.00", 1), ("2.00", 2)])
-    with django_assert_num_queries(len(few)):
-        client.get(reverse("orders:recurring"))
-
-
-def test_staff_repeat_an_order_and_work_on_its_series_by_their_pages(
-    client: Client, staff: Staff, store: Store
-) -> None:
-    order = factories.place_order(store=store)
-    client.force_login(staff("Store Manager", store))
-    order.refresh_from_db()
-    page = reverse("admin:orders_order_change", args=(order.pk,))
-    repeat = reverse("admin:orders_order_do", args=(order.pk, "repeat"))
-    assert repeat in client.get(page).content.decode()
-    assert client.get(repeat).status_code == 200
-    sent = {"every": "2", "unit": "week", "gateway": "manual", "version": order.version}
-    assert client.post(repeat, sent).status_code == 302
-    series = RecurringOrder.objects.get()
-    text = client.get(page).content.decode()
-    assert "every 2 weeks" in text
-    assert repeat not in text
-
-    def do(name: str, **data: Any) -> int:
-        url = reverse("admin:orders_recurringorder_do", args=(series.pk, name))
-        assert client.get(url).status_code == 200
-        return client.post(url, data).status_code
-
-    for _double_click in range(2):
-        assert do("place", occurrence=2) == 302
-    assert numbers(series) == [1, 2]
-    assert do("pause", note="") == 302
-    assert do("place", occurrence=3) == 409
-    assert do("resume", note="") == 302
-    assert do("end", note="", reason="", notify="on") == 302
-    assert history(series) == ["started", "placed", "paused", "resumed", "ended"]
-    assert "paused" not in client.get(page).content.decode()
-    for url in ("admin:orders_recurringorder_changelist",):
-        assert "every 2 weeks" in client.get(reverse(url)).content.decode()
-    shown = client.get(reverse("admin:orders_recurringorder_change", args=(series.pk,))).content.decode()
-    assert all(o.number in shown for o in series.orders.all())
-
-
-def test_staff_without_the_permission_get_neither_buttons_nor_pages(client: Client, staff: Staff, store: Store) -> None:
-    series = begun(store=store)
-    order = factories.place_order(store=store)
-    client.force_login(staff("Fulfilment", store))
-    repeat = reverse("admin:orders_order_do", args=(order.pk, "repeat"))
-    end = reverse("admin:orders_recurringorder_do", args=(series.pk, "end"))
-    assert repeat not in client.get(reverse("admin:orders_order_change", args=(order.pk,))).content.decode()
-    assert end not in client.get(reverse("admin:orders_recurringorder_change", args=(series.pk,))).content.decode()
-    assert [client.post(url, {}).status_code for url in (repeat, end)] == [403, 403]
-    assert (RecurringOrder.objects.count(), history(series)) == (1, ["started"])
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Races and killed workers
-
-
-@pytest.mark.race
-@pytest.mark.django_db(transaction=True)
-def test_two_sweeps_and_four_workers_place_one_order(at_once: Callable[..., list[Any]], books: Books) -> None:
-    series = begun()
-    at_once(*[recurring_due] * 2, *[lambda: jobs.drain(seconds=30)] * 2)
-    at_once(*[lambda: jobs.drain(seconds=30)] * 4)
-    assert numbers(series) == [1, 2]
-    assert history(series) == ["started", "placed"]
-    assert books() == []
-
-
-def many_hands(series: RecurringOrder) -> list[Callable[[], Any]]:
-    return [
-        lambda: get_event_handler(Actor.system()).place_due(recurring_id=series.pk, occurrence=2, early=True)
-        for _hand in range(4)
-    ]
-
-
-@pytest.mark.race
-@pytest.mark.django_db(transaction=True)
-def test_four_hands_at_the_same_occurrence_get_one_order(at_once: Callable[..., list[Any]], books: Books) -> None:
-    series = begun()
-    results = at_once(*many_hands(series))
-    assert {result.pk for result in results} == {series.orders.get(occurrence=2).pk}
-    assert history(series) == ["started", "placed"]
-    assert books() == []
-
-
-@pytest.mark.race
-@pytest.mark.postgres
-@pytest.mark.django_db(transaction=True)
-def test_without_the_lock_hands_collide(
-    at_once: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch, on_postgres: bool
-) -> None:
-    """The control: the one order is the lock's doing for the history, the key's and the constraint's for the order."""
-    if not on_postgres:
-        pytest.skip("SQLite locks by itself")
-    seen: set[str] = set()
-    series = begun()
-    for _try in range(20):
-        with monkeypatch.context() as patch:
-            patch.setattr(OrderQuerySet, "select_for_update", lambda rows, **kwargs: rows)
-            occurrence = RecurringOrder.objects.get(pk=series.pk).next_occurrence
-            at_once(
-                *[
-                    lambda n=occurrence: get_event_handler(Actor.system()).place_due(
-                        recurring_id=series.pk, occurrence=n, early=True
-                    )
-                ]
-                * 4
-            )
-        if series.changes.filter(what="placed", occurrence=occurrence).count() > 1:
-            seen.add("twice in the history")
-            break
-    assert seen
-    assert len(numbers(series)) == len(set(numbers(series)))
-
-
-@pytest.mark.race
-@pytest.mark.django_db(transaction=True)
-def test_an_end_while_the_next_order_is_placed_is_the_end(at_once: Callable[..., list[Any]], books: Books) -> None:
-    series = begun()
-    handlers = [get_event_handler(Actor.system()) for _hand in range(3)]
-    results = at_once(
-        lambda: handlers[0].place_due(recurring_id=series.pk, occurrence=2),
-        lambda: handlers[1].end_recurring(recurring_id=series.pk),
-        lambda: handlers[2].end_recurring(recurring_id=series.pk),
-    )
-    assert not [result for result in results if isinstance(result, Exception)]
-    assert numbers(series) in ([1], [1, 2])
-    assert RecurringChange.objects.filter(recurring=series, what="ended").count() == 1
-    assert promise_due(as_of=timezone.now() + timedelta(days=400)) == 0
-    assert books() == []
-
-
-@pytest.mark.kill
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("when", [before, after])
-@pytest.mark.parametrize("name", ["place", "place_due"])
-def test_a_worker_killed_while_it_places_leaves_one_order_in_the_end(name: str, when: Any, books: Books) -> None:
-    series = begun()
-    recurring_due()
-    killed_worker("orders.place_recurring", EventHandler, name, when)
-    assert numbers(series) == [1]
-    next_worker()
-    assert numbers(series) == [1, 2]
-    assert history(series) == ["started", "placed"]
-    assert Job.objects.exclude(state=Job.State.DONE).count() == 0
-    assert books() == []

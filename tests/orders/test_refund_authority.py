@@ -40,8 +40,8 @@ from shop.actors import Actor
 from shop.errors import Refused
 from shop.models import Job, Store, User
 from tests import factories
-from tests.orders.test_admin_actions import fill, filled_in, text, url
-from tests.orders.test_api_staff import Asker, program
+from tests.orders.pages import fill, filled_in, text, url
+from tests.orders.programs import Asker, program
 
 Work = Callable[[], int]
 Books = Callable[[], list[str]]
@@ -87,11 +87,6 @@ def points_of(user: User) -> Decimal:
 def customer(db: None) -> User:
     user: User = factories.UserFactory()
     return user
-
-
-@pytest.fixture
-def manager(staff: Staff, store: Store) -> User:
-    return staff("Store Manager", store)
 
 
 @pytest.fixture

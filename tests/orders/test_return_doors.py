@@ -25,8 +25,9 @@ from shop import tokens
 from shop.actors import Actor
 from shop.models import Store, User
 from tests import factories
-from tests.orders.test_admin_actions import filled_in, text
+from tests.orders.pages import filled_in, text
 from tests.orders.test_return_pictures import small
+from tests.orders.test_withdrawal import declare
 
 Staff = Callable[..., User]
 Books = Callable[[], list[str]]
@@ -108,6 +109,34 @@ def test_a_scanned_code_opens_its_return_and_it_is_received_and_inspected(
     assert client.post(page(parcel, "inspect"), {**rest, "step": "confirm"}).status_code == 302
     assert "Closed" in text(client.get(listed, {"state": "closed"}))
     assert books() == []
+
+
+def test_what_is_kept_follows_what_came_back_until_somebody_says_otherwise(
+    manager: User, client: Client, store: Store
+) -> None:
+    express = {"shipping": "12.90", "shipping_standard": Decimal("4.90"), "store": store, "until": "delivered"}
+    order = factories.place_order([("10.00", 2)], **express)
+    parcel = declare(order).goods_return
+    (request,) = parcel.requests.all()
+    data = filled_in(client.get(page(parcel, "inspect")))
+    assert data["deduction"] == "8.00"
+
+    def shown_for(data: dict[str, str], **changes: str) -> dict[str, str]:
+        answer = client.post(page(parcel, "inspect"), {**data, **changes, "step": "preview"})
+        assert answer.status_code == 200
+        return filled_in(answer)
+
+    one = {f"sellable_{request.pk}": "1"}
+    followed = shown_for(data, **one)
+    assert followed["deduction"] == "4.00"
+    assert shown_for(followed, **{f"damaged_{request.pk}": "1"})["deduction"] == "8.00"
+    for own in ("3.00", ""):
+        kept = shown_for(followed, deduction=own)
+        assert shown_for(kept, **{f"damaged_{request.pk}": "1"})["deduction"] == own
+    nothing = shown_for(followed, deduction="")
+    assert client.post(page(parcel, "inspect"), {**nothing, "step": "confirm"}).status_code == 302
+    order.refresh_from_db()
+    assert order.facts.refund_reserved == order.lines.get().price_of_next(1, after=0, currency="EUR")
 
 
 def test_what_cannot_be_done_yet_says_why_and_others_see_nothing(

@@ -21,8 +21,8 @@ from shop import jobs
 from shop.actors import Actor
 from shop.models import Job, Store, User
 from tests import factories
+from tests.orders.pages import fill, filled_in, text, url
 from tests.orders.storefront import Browser, facts_of
-from tests.orders.test_admin_actions import fill, filled_in, text, url
 
 Staff = Callable[..., User]
 Work = Callable[[], int]
@@ -80,11 +80,6 @@ def cancel(request: pytest.FixtureRequest) -> Cancel:
     """cancel(user, order, reason=…, …): through each door that staff have."""
     door: Cancel = request.param
     return door
-
-
-@pytest.fixture
-def manager(staff: Staff, store: Store) -> User:
-    return staff("Store Manager", store)
 
 
 def stock(order: Order) -> list[tuple[int, int]]:

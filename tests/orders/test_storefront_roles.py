@@ -20,9 +20,9 @@ from orders.models import CancellationReason, Order
 from shop.models import Store, User
 from tests import factories
 from tests.checkout.conftest import BERLIN, offer
+from tests.orders.series import begun
 from tests.orders.storefront import assert_errors, new_customer
 from tests.orders.test_matrix import world
-from tests.orders.test_recurring import begun
 
 pytestmark = pytest.mark.django_db
 

@@ -34,16 +34,6 @@ def policy(level: int, **fields: Any) -> ApprovalPolicy:
 
 
 @pytest.fixture
-def packer(staff: Staff, store: Store) -> User:
-    return staff("Fulfilment", store)
-
-
-@pytest.fixture
-def manager(staff: Staff, store: Store) -> User:
-    return staff("Store Manager", store)
-
-
-@pytest.fixture
 def admin(staff: Staff) -> User:
     return staff("Admin")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from threading import Barrier, BrokenBarrierError, get_ident
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from django.db import connection
 
 from orders import rules
-from orders.models import ApprovalLevel, ApprovalPolicy, Cancellation, Order, Withdrawal
+from orders.models import ApprovalLevel, ApprovalPolicy, BulkRun, Cancellation, Order, Withdrawal
 from orders.processing import approving, declaring, get_event_handler, policies
 from orders.processing.batch import Batching
 from orders.processing.declaring import MOST_A_DAY, TooManyDeclarations
@@ -132,7 +133,7 @@ def test_of_two_withdrawals_at_the_days_limit_one_is_too_many(
     tokens = [handler.state_withdrawal(**told, email=mail).token for mail in ("ada@example.com", "Ada@Example.com")]
     meet(monkeypatch, declaring, "require_few")
     if not locked:  # the control
-        monkeypatch.setattr(declaring, "take_turns", lambda keys: None)
+        monkeypatch.setattr(declaring, "take_turns", lambda keys, **_more: None)
     results = at_once(*[lambda t=t: get_event_handler(Actor.guest("")).confirm_withdrawal(token=t) for t in tokens])
     refused = [result for result in results if isinstance(result, TooManyDeclarations)]
     assert len(refused) == (1 if locked else 0), results
@@ -179,6 +180,70 @@ def test_of_two_approvals_at_a_limit_of_the_one_who_asked_one_goes_up(
     refused = [result for result in results if isinstance(result, rules.StricterByNow)]
     assert len(refused) == (1 if locked else 0), results
     assert Cancellation.objects.filter(status="done").count() == (1 if locked else 2)
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("what", ["begun alone", "approved"])
+@pytest.mark.parametrize("locked", [True, False])
+def test_of_two_bulk_runs_of_one_person_that_are_too_many_together_one_goes_up(
+    locked: bool, what: str, on_postgres: bool, at_once: AtOnce, staff: Staff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not on_postgres:
+        pytest.skip("SQLite's IMMEDIATE transactions are the lock; they cannot be taken away")
+    store = factories.StoreFactory()
+    asker, one, other = staff("Store Manager", store), staff("Store Manager", store), staff("Store Manager", store)
+    orders = [factories.place_order([("10.00", 1)], store=store, until="approved") for _order in range(4)]
+    pairs = [[(order.pk, order.version) for order in pair] for pair in (orders[:2], orders[2:])]
+
+    def begin(pair: Any, why: str = "") -> Any:
+        handler = get_event_handler(Actor.staff(User.objects.get(pk=asker.pk)))
+        return handler.start_bulk_run(orders=pair, reason="out_of_stock", justification=why)
+
+    def approve(user: User, run: BulkRun) -> Any:
+        return get_event_handler(Actor.staff(user)).approve_bulk(approval=str(run.approval.uuid), note="fine")
+
+    calls = [lambda p=pair: begin(p) for pair in pairs]
+    if what == "approved":
+        ApprovalPolicy.objects.create(
+            name="Two", level=ApprovalLevel.objects.get(level=1), min_value=20, currency="EUR"
+        )
+        runs = [begin(pair, "Sold out") for pair in pairs]
+        calls = [lambda u=u, r=r: approve(u, r) for u, r in zip((one, other), runs, strict=True)]
+    # A run of two alone has one more than it is before; after the other, three.
+    level = ApprovalLevel.objects.get(level=2 if what == "approved" else 1)
+    ApprovalPolicy.objects.create(name="Many", level=level, staff_per_day=3)
+    meet(monkeypatch, Policing, "count_ahead")
+    if not locked:  # the control
+        monkeypatch.setattr(policies, "take_turns", lambda keys: None)
+    results = at_once(*calls)
+    refusal = rules.StricterByNow if what == "approved" else rules.ApprovalNeeded
+    assert len([result for result in results if isinstance(result, refusal)]) == (1 if locked else 0), results
+    running = BulkRun.objects.filter(status=BulkRun.Status.RUNNING)
+    assert running.count() == (1 if locked else 2)
+
+
+def test_what_a_run_will_still_cancel_counts_for_whoever_is_next(staff: Staff) -> None:
+    """By its person, its store and its customers; and not once more when it is done, or was stopped."""
+    store = factories.StoreFactory()
+    manager = staff("Store Manager", store)
+    orders = [
+        factories.place_order([("10.00", 1)], store=store, until="approved", email=mail)
+        for mail in ("a@x.com", "b@x.com", "A@x.com")
+    ]
+    handler = get_event_handler(Actor.staff(manager))
+    run = handler.start_bulk_run(orders=[(o.pk, o.version) for o in orders[:2]], reason="out_of_stock", try_first=1)
+    limit(staff_per_day=100, customer_per_month=100, store_per_hour=100)
+
+    def counted() -> rules.Cancelled:
+        return get_event_handler(Actor.staff(manager))._cancelled_before(orders[2])
+
+    promised = rules.Cancelled(by_staff=2, value_by_staff=Decimal(20), of_customer=1, in_store=2)
+    assert counted() == promised
+    jobs.drain(seconds=60)
+    run.refresh_from_db()
+    assert (run.status, counted()) == (BulkRun.Status.PAUSED, promised)
+    handler.stop_bulk(run_id=run.pk)
+    assert counted() == rules.Cancelled(by_staff=1, value_by_staff=Decimal(10), of_customer=1, in_store=1)
 
 
 @pytest.mark.race

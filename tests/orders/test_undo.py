@@ -5,14 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from threading import Barrier
 from typing import Any
 
 import pytest
-import time_machine
 from django.db import IntegrityError, connections
 from django.utils import timezone
 
@@ -36,13 +35,6 @@ AtOnce = Callable[..., list[Any]]
 WINDOW = timedelta(minutes=10)
 REASON = "out_of_stock"
 REFUSED_LATE = "too_late_to_undo"
-
-
-@pytest.fixture
-def clock(db: None) -> Iterator[Any]:
-    """Time stands still until a test moves it."""
-    with time_machine.travel(timezone.now(), tick=False) as moving:
-        yield moving
 
 
 @pytest.fixture

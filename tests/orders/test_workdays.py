@@ -7,10 +7,12 @@ from datetime import date
 
 import pytest
 from django.utils import timezone
+from holidays import country_holidays
 
 from orders import rules
 from orders.models import Facts, Order, OrderAddress, OrderLine
 from orders.rules import Place
+from orders.rules.regions import MORE_NAMES, region_code
 from shop.models import Store
 from tests import factories
 from tests.orders.test_withdrawal import TERMS, at, line
@@ -31,6 +33,7 @@ from tests.orders.test_withdrawal import TERMS, at, line
         ("DE", "", "2025-12-18", "2026-01-02"),  # New Year's Day: its holidays are the next year's
         ("DE", "Bayern", "2025-12-23", "2026-01-07"),  # Epiphany, where it is a holiday
         ("DE", "by", "2025-12-23", "2026-01-07"),
+        ("DE", "Bavaria", "2025-12-23", "2026-01-07"),
         ("DE", "Berlin", "2025-12-23", "2026-01-06"),
         ("DE", "", "2025-12-23", "2026-01-06"),  # of a region that the address does not name, the country's count
         ("DE", "Middle-earth", "2025-12-23", "2026-01-06"),
@@ -47,6 +50,39 @@ def test_a_last_day_that_is_a_public_holiday_moves_to_the_next_working_day(
         deadline = rules.withdrawal_deadline(arrived, TERMS, place=Place(country, region.casefold()))
         assert deadline is not None
         assert f"{timezone.localtime(deadline):%Y-%m-%d %H:%M}" == f"{until} 23:59"
+
+
+@pytest.mark.parametrize(
+    "country, code, names",
+    [
+        ("DE", "BY", "BY|DE-BY|bayern|Bavaria|Freistaat Bayern|Free State of Bavaria"),
+        ("DE", "BW", "Baden-Württemberg|Baden-Wuerttemberg|baden wurttemberg|DE-BW"),
+        ("DE", "TH", "Thüringen|Thueringen|Thuringia"),
+        ("AT", "9", "Wien|Vienna|AT-9|9"),
+        ("CH", "GE", "Genève|Geneva|Genf|Canton de Genève|CH-GE"),
+        ("CH", "SG", "Sankt Gallen|St. Gallen|Saint-Gall"),
+        ("ES", "CT", "Cataluña|Catalunya|Catalonia|ES-CT|Girona|Tarragona"),
+        ("ES", "AN", "Sevilla|ES-SE|Andalucia|Andalusia"),
+        ("ES", "MD", "Comunidad de Madrid|Madrid"),
+        ("IT", "BZ", "Bolzano|South Tyrol|Südtirol|Provincia di Bolzano|IT-BZ"),
+        ("US", "NY", "New York|US-NY|ny|State of New York"),
+        ("GB", "SCT", "Scotland|GB-SCT"),
+        ("DE", None, "|Middle-earth|AT-9|US-NY|Land|DE-|-"),
+        ("XX", None, "XX-1|Anywhere"),
+        ("", None, "|Bavaria"),
+    ],
+)
+def test_a_region_is_known_by_its_code_and_by_its_names(country: str, code: str | None, names: str) -> None:
+    found = {name: region_code(country, name) for name in names.split("|")}
+    assert found == dict.fromkeys(found, code)
+
+
+def test_every_name_of_ours_means_a_region_that_the_library_knows() -> None:
+    for country, regions in MORE_NAMES.items():
+        assert regions.keys() <= set(country_holidays(country).subdivisions), country
+        for code, names in regions.items():
+            for name in names.split("|"):
+                assert region_code(country, name) in {code, name}, (country, name)
 
 
 def test_where_the_goods_go_decides_else_where_the_store_is() -> None:

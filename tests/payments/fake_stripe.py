@@ -28,6 +28,8 @@ class FakeStripe:
     fault(what, where)  the next call whose path contains `where` goes wrong:
         drop_before, drop_after  the connection is cut before or after it acts
         500_before, 500_after, 403, 429, slow, decline (of a card)
+        500_kept  it began and failed, and Stripe keeps the 500 under its key: every repetition gets it again
+        lock_timeout, key_in_use  somebody else has the object, or the key, just now
     """
 
     def __init__(self):
@@ -95,6 +97,16 @@ class FakeStripe:
             status, body, replayed = 401, {"error": {"type": "invalid_request_error", "message": "No such key."}}, False
         elif fault[0] == "403":
             status, body, replayed = 403, {"error": {"type": "invalid_request_error", "message": "Not yours."}}, False
+        elif fault[0] == "500_kept":
+            status, body, replayed = 500, {"error": {"type": "api_error", "message": "Something broke."}}, False
+            same = json.dumps([method, path.path, params], sort_keys=True)
+            self.replies[wire.headers.get("Idempotency-Key")] = same, status, json.dumps(body)
+        elif fault[0] == "lock_timeout":
+            error = {"type": "invalid_request_error", "code": "lock_timeout", "message": "In use by another request."}
+            status, body, replayed = 429, {"error": error}, False
+        elif fault[0] == "key_in_use":
+            error = {"type": "idempotency_error", "code": "idempotency_key_in_use", "message": "Still going through."}
+            status, body, replayed = 409, {"error": error}, False
         elif fault[0] in {"429", "500_before"}:
             status, body, replayed = int(fault[0][:3]), {"error": {"type": "api_error", "message": "Not now."}}, False
         else:
@@ -310,7 +322,9 @@ class FakeStripe:
         left = intent["amount_received"] - sum(r["amount"] for r in mine if r["status"] != "failed")
         if units > left:
             raise Refuse(400, "charge_already_refunded" if not left else "amount_too_large", f"Only {left} is left.")
-        if any(d["payment_intent"] == intent["id"] and d["status"] != "won" for d in self.disputes.values()):
+        # An inquiry has taken nothing yet: a refund is one way to answer it.
+        against = [d for d in self.disputes.values() if d["payment_intent"] == intent["id"]]
+        if any(d["status"] != "won" and not d["status"].startswith("warning_") for d in against):
             raise Refuse(400, "charge_disputed", "The charge is disputed.")
         refund = self.new(
             "refund",
@@ -371,9 +385,8 @@ class FakeStripe:
         self.disputes[reference]["status"] = status
         if due_by:
             self.disputes[reference]["evidence_details"] = {"due_by": due_by}
-        self.event(
-            "charge.dispute.closed" if status in {"won", "lost"} else "charge.dispute.updated", self.disputes[reference]
-        )
+        ended = status in {"won", "lost", "prevented"}
+        self.event("charge.dispute.closed" if ended else "charge.dispute.updated", self.disputes[reference])
 
     # --- webhooks out ---------------------------------------------------------------------------------------------
 

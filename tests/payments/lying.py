@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from inventory.models import Product
@@ -227,6 +228,13 @@ class Life:
         rows = DemoGatewayEntry.objects.filter(merchant_reference=self.number, **which)
         return list(rows.order_by("pk"))
 
+    def entries_of(self, row: Transaction) -> list[DemoGatewayEntry]:
+        """What the gateway did for a transaction. A void that somebody was faster with is done all the same."""
+        ours = [] if row.is_outside else self.entries(key__in=row.gateway_keys)
+        if any(entry.status_now in MOVED for entry in ours) or not (row.is_outside or row.kind == "void"):
+            return ours
+        return self.entries(reference=row.gateway_reference, key__startswith=OUTSIDE) or ours
+
     def refund_in_dashboard(self, units: int, becomes: str) -> None:
         """Somebody refunds at the gateway itself, as far as there is room in its own books."""
         taken = [entry for entry in self.entries(operation="capture") if entry.status_now == "succeeded"]
@@ -364,8 +372,7 @@ class Life:
 
     def is_there(self, row: Transaction) -> bool:
         """What a person sees who looks a transaction up at the gateway."""
-        where = {"reference": row.gateway_reference} if row.is_outside else {"key__in": row.gateway_keys}
-        at_gateway = any(entry.status_now in MOVED for entry in self.entries(**where))
+        at_gateway = any(entry.status_now in MOVED for entry in self.entries_of(row))
         return at_gateway or CreditEntry.objects.filter(key__in=row.gateway_keys).exclude(kind="refused").exists()
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -393,7 +400,8 @@ class Life:
         raise AssertionError(f"does not come to rest: {list(left)}")
 
     def is_booked(self, entry: DemoGatewayEntry) -> bool:
-        row = Transaction.objects.filter(gateway_reference=entry.reference, origin="outside").first()
+        rows = Transaction.objects.filter(gateway_reference=entry.reference)
+        row = rows.filter(Q(origin="outside") | Q(kind="void")).first()
         known = row is not None and row.status == entry.status_now
         return known or entry.status_now == "declined" or entry.reference in self.written_off
 
@@ -405,7 +413,7 @@ class Life:
     def _there_and_not_here(self) -> Iterable[str]:
         ours = list(Transaction.objects.filter(payment__reference=self.number).select_related("payment", "refund"))
         by_key = {key: row for row in ours for key in row.gateway_keys}
-        by_reference = {row.gateway_reference: row for row in ours if row.is_outside}
+        by_reference = {entry.reference: row for row in ours for entry in self.entries_of(row)}
         moved: dict[int, list[str]] = defaultdict(list)
         for entry in self.entries():
             if entry.status_now != "succeeded" or entry.reference in self.written_off:
@@ -423,9 +431,8 @@ class Life:
     def _here_and_not_there(self) -> Iterable[str]:
         done = Transaction.objects.filter(payment__reference=self.number, status="succeeded", settled_by="")
         for row in done.exclude(origin="chargeback").select_related("payment"):
-            where = {"reference": row.gateway_reference} if row.is_outside else {"key__in": row.gateway_keys}
             if row.gateway == "demo":
-                there = sum(e.amount for e in self.entries(**where) if e.status_now == "succeeded")
+                there = sum(e.amount for e in self.entries_of(row) if e.status_now == "succeeded")
             elif row.gateway in {"loyalty", "store_credit"}:
                 entries = CreditEntry.objects.filter(key__in=row.gateway_keys).exclude(kind="refused")
                 there = sum(abs(e.amount or e.held_amount) for e in entries)

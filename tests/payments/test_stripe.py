@@ -60,7 +60,7 @@ def test_amounts_are_counted_in_stripes_units(amount, currency, units):
 
 
 def test_what_stripe_has_no_units_for_is_not_rounded(stripe):
-    for amount, currency in [("1.234", "KWD"), ("0.5", "JPY"), ("0.001", "EUR")]:
+    for amount, currency in [("1.234", "KWD"), ("0.5", "JPY"), ("0.001", "EUR"), ("5.50", "ISK"), ("0.01", "UGX")]:
         with pytest.raises(AmountNotSpeakable):
             to_minor(Decimal(amount), currency)
     assert ask("authorize", "1.234", currency="KWD").status == "declined"
@@ -143,6 +143,8 @@ def test_the_storefront_hears_what_the_customer_has_to_do(stripe, place, work, b
     "fault, error, done",
     [
         ("429", GatewayUnavailable, 0),
+        ("lock_timeout", GatewayUnavailable, 0),
+        ("key_in_use", GatewayTimeout, 0),
         ("500_before", GatewayTimeout, 0),
         ("500_after", GatewayTimeout, 1),
         ("drop_before", GatewayTimeout, 0),
@@ -157,6 +159,18 @@ def test_an_unclear_answer_is_never_a_no(stripe, fault, error, done):
     assert (len(stripe.intents), found is not None) == (done, bool(done))
     assert ask("authorize").status == "succeeded"
     assert len(stripe.intents) == 1
+
+
+def test_an_error_that_stripe_keeps_under_the_key_stays_open_and_moves_nothing(stripe):
+    """A 500 is answered again for a day. Whether it was done is looked up; another key might do it twice."""
+    held = ask("authorize", key="a").reference
+    ask("capture", key="b", payment=held)
+    stripe.fault("500_kept", "POST /v1/refunds")
+    for _time in range(3):
+        with pytest.raises(GatewayTimeout):
+            ask("refund", "10", key="c", payment=held)
+        assert look_up("refund", key="c", payment=held) is None
+    assert "refund" not in stripe.moved()
 
 
 def test_no_connection_and_no_key_are_certainly_not_done(stripe, settings):

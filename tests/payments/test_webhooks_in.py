@@ -343,6 +343,53 @@ def test_an_inquiry_that_was_answered_and_became_a_chargeback_is_to_be_answered_
     assert books() == []
 
 
+def test_a_decision_that_can_be_appealed_is_to_be_answered_once_more(desk, books):
+    desk.order()
+    dispute = desk.stripe.dispute(desk.intent, 2000)
+    desk.stripe.dispute_becomes(dispute["id"], "under_review")
+    desk.deliver(desk.stripe.events[-1])
+    later = int(timezone.now().timestamp()) + 20 * 86400
+    desk.stripe.dispute_becomes(dispute["id"], "appeal_needs_response", due_by=later)
+    desk.deliver(desk.stripe.events[-1])
+    assert (Dispute.objects.get().status, [kind for kind, _words in desk.inbox()]) == (
+        "needs_response",
+        ["payments.dispute"],
+    )
+    desk.stripe.dispute_becomes(dispute["id"], "appeal_under_review")
+    desk.deliver(desk.stripe.events[-1])
+    assert (Dispute.objects.get().status, desk.inbox()) == ("under_review", [])
+    desk.stripe.dispute_becomes(dispute["id"], "won")
+    desk.deliver(desk.stripe.events[-1])
+    assert (Dispute.objects.get().status, Payment.objects.get().refundable) == ("won", 20)
+    assert books() == []
+
+
+def test_a_lost_dispute_that_can_be_appealed_says_until_when_in_one_item(desk, books):
+    desk.order()
+    dispute = desk.stripe.dispute(desk.intent, 2000)
+    desk.stripe.dispute_becomes(dispute["id"], "lost")
+    desk.deliver(desk.stripe.events[-1])
+    later = int(timezone.now().timestamp()) + 20 * 86400
+    desk.stripe.dispute_becomes(dispute["id"], "appeal_needs_response", due_by=later)
+    desk.deliver(desk.stripe.events[-1], {**desk.stripe.events[-1], "id": "evt_twice"})
+    ((_kind, words),) = desk.inbox()
+    assert words.startswith("The dispute was lost: €20.00 is gone")
+    assert "It can be appealed at the gateway until" in words
+    assert (Dispute.objects.get().status, Payment.objects.get().refundable, books()) == ("lost", 0, [])
+
+
+@pytest.mark.parametrize("case_type, becomes, left", [("resolution", "lost", 0), ("block", "won", 20)])
+def test_of_a_prevented_dispute_a_resolution_has_given_the_money_back(desk, books, case_type, becomes, left):
+    """The shop's own rules at the card network: the customer has the money, or the dispute never began."""
+    desk.order()
+    dispute = desk.stripe.dispute(desk.intent, 2000)
+    dispute["payment_method_details"] = {"card": {"case_type": case_type}}
+    dispute["balance_transactions"] = [{"amount": -2000}] if not left else []
+    desk.stripe.dispute_becomes(dispute["id"], "prevented")
+    desk.deliver(desk.stripe.events[-1])
+    assert (Dispute.objects.get().status, Payment.objects.get().refundable, books()) == (becomes, left, [])
+
+
 def test_a_lost_dispute_is_a_chargeback_and_the_hold_stays(desk, books):
     order = desk.order()
     desk.system.refund(number=desk.number, amount=Decimal("5.00"), note="late")

@@ -8,7 +8,7 @@ from orders.models import Order, Status
 
 
 def state_diagram() -> str:
-    """The workflows of ORDER_WORKFLOWS as a Mermaid state diagram; dotted names mark what happens by itself."""
+    """The workflows of ORDER_WORKFLOWS as a Mermaid state diagram; “(auto)” marks what happens by itself."""
     lines = ["stateDiagram-v2", "    direction LR", f"    [*] --> {Status.NEW}"]
     seen = set()
     for t in Order(status=Status.NEW).get_all_status_transitions():

@@ -1,7 +1,7 @@
 // How the pages ask the API: JSON, the CSRF token of the cookie, and one kind of error for every refusal.
 import {text} from './texts.js';
 
-function cookie(name) {
+export function cookie(name) {
     const found = document.cookie.split('; ').find(one => one.startsWith(`${name}=`));
     return found ? decodeURIComponent(found.slice(name.length + 1)) : '';
 }

@@ -59,10 +59,31 @@ async function plan(form) {
     button.textContent = found.token ? button.dataset.now : button.dataset.ask;
 }
 
+// All lines by one box.
+document.addEventListener('change', ({target}) => {
+    const form = target.closest('form[data-do="cancel"]');
+    if (!form) return;
+    const boxes = [...form.querySelectorAll('[name="line"]')];
+    const all = form.querySelector('[data-all]');
+    if (target === all) for (const box of boxes) box.checked = all.checked;
+    if (!all) return;
+    all.checked = boxes.every(box => box.checked);
+    all.indeterminate = !all.checked && boxes.some(box => box.checked);
+});
+
+// A line whose units are typed is meant: at once, or leaving the field to tick its box would take the tick away.
+document.addEventListener('input', ({target}) => {
+    const form = target.closest('form[data-do="cancel"]');
+    const box = target.name?.startsWith('units-') && form?.querySelector(`[name="line"][value="${target.name.slice(6)}"]`);
+    if (!box || box.checked) return;
+    box.checked = true;
+    box.dispatchEvent(new Event('change', {bubbles: true}));
+});
+
 for (const kind of ['opened', 'change']) {
     document.addEventListener(kind, event => {
         const form = event.target.closest('form') ?? event.target.querySelector('form');
-        if (form?.dataset.do === 'cancel' && (kind === 'opened' || /^(line$|units-)/.test(event.target.name))) plan(form);
+        if (form?.dataset.do === 'cancel' && (kind === 'opened' || /^(lines?$|units-)/.test(event.target.name))) plan(form);
     });
 }
 

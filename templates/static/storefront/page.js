@@ -1,4 +1,5 @@
 // What every page does: actions by name, dialogs, words said in passing, and parts that are read anew from the server.
+import {cookie} from './api.js';
 import {attempt} from './forms.js';
 import {text} from './texts.js';
 
@@ -10,8 +11,13 @@ export function on(name, work) {
 }
 
 document.addEventListener('submit', event => {
-    // Forms without it go to the server as forms do: the search, the withdrawal.
-    if (!('do' in event.target.dataset)) return;
+    // Forms without it go to the server as forms do: the search, the log-in, the withdrawal. Where somebody has logged
+    // in or out in another tab meanwhile, this page's token is an old one; the cookie's counts.
+    if (!('do' in event.target.dataset)) {
+        const token = event.target.elements.csrfmiddlewaretoken;
+        if (token && cookie('csrftoken')) token.value = cookie('csrftoken');
+        return;
+    }
     event.preventDefault();
     actions[event.target.dataset.do]?.(event.target);
 });
@@ -46,7 +52,9 @@ export function say(words, link = null) {
     const place = document.getElementById('said');
     place.replaceChildren(told);
     clearTimeout(say.timer);
-    say.timer = setTimeout(() => place.replaceChildren(), 8000);
+    // Not while somebody is reading it, or is about to follow its link.
+    const fade = () => { if (place.querySelector(':hover, :focus')) say.timer = setTimeout(fade, 2000); else place.replaceChildren(); };
+    say.timer = setTimeout(fade, 8000);
 }
 
 /** Say something on the next page. */
@@ -67,7 +75,12 @@ export async function refresh(...selectors) {
     const focused = document.activeElement?.id;
     for (const selector of [...selectors, '#cart-units']) {
         const fresh = there.querySelector(selector);
-        if (fresh) document.querySelector(selector)?.replaceWith(fresh);
+        const here = document.querySelector(selector);
+        if (!fresh || !here) continue;
+        // The element itself stays: what is new in one with aria-live is read out.
+        here.replaceChildren(...fresh.childNodes);
+        for (const {name} of [...here.attributes]) if (!fresh.hasAttribute(name)) here.removeAttribute(name);
+        for (const {name, value} of fresh.attributes) here.setAttribute(name, value);
     }
     if (focused && document.activeElement?.id !== focused) document.getElementById(focused)?.focus();
 }

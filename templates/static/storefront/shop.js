@@ -1,4 +1,4 @@
-// What is done on more than one page: the cart, logging in and out, ordering again, the address book.
+// What is done on more than one page: the cart, ordering again, the address book.
 import {inStore, newKey, send, store} from './api.js';
 import {attempt} from './forms.js';
 import {act, on, refresh, say, sayThere, text} from './page.js';
@@ -23,17 +23,6 @@ act('take-out', async button => {
 act('change-cart', async form => {
     await send('PATCH', inStore(form.dataset.url), values(form));
 });
-
-on('log-in', form => attempt(form, async () => {
-    const {email, password} = values(form);
-    await send('POST', form.dataset.url, {email, password});
-    location.assign(form.dataset.then);
-}));
-
-on('log-out', button => attempt(button, async () => {
-    await send('POST', button.dataset.url, {});
-    location.assign(button.dataset.then);
-}));
 
 on('reorder', button => attempt(button, async () => {
     const {data} = await send('POST', button.dataset.url, {});

@@ -1,4 +1,4 @@
-"""Cases where money, goods and words once parted ways; each was a bug, found by a review."""
+"""Where money and goods meet: deposits, captures, refunds and returns of one order, whichever comes first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hard cases of money at a gateway: what would have been sent twice, lost or taken for something else."""
+"""What Stripe does not know (any more) is neither a yes nor a no, so that nothing is sent twice."""
 
 from datetime import timedelta
 from decimal import Decimal

@@ -1,0 +1,65 @@
+"""Pure parts of notifications: which events are told, what a template may know, keys, languages, safe header lines."""
+
+from notifications.rules.contexts import (
+    EMPTY,
+    EMPTY_FOR_STAFF,
+    ApprovalContext,
+    Audience,
+    CancelledOrderContext,
+    LineContext,
+    OrderContext,
+    OrdersContext,
+    PaymentContext,
+    StoreContext,
+    UnitsContext,
+    completed,
+    empty_of,
+    refund_totals,
+)
+from notifications.rules.events import EVENTS, Event, event_of
+from notifications.rules.samples import sample
+from notifications.rules.texts import (
+    LONGEST_CAUSE,
+    LONGEST_RECIPIENT,
+    LONGEST_SUBJECT,
+    ForbiddenTag,
+    check_tags,
+    key_of,
+    language_of,
+    one_line,
+    tidy,
+)
+from notifications.rules.webhooks import WEBHOOK_EVENTS, WEBHOOK_SCHEDULE, WEBHOOK_TEST
+
+__all__ = [
+    "EMPTY",
+    "EMPTY_FOR_STAFF",
+    "EVENTS",
+    "LONGEST_CAUSE",
+    "LONGEST_RECIPIENT",
+    "LONGEST_SUBJECT",
+    "WEBHOOK_EVENTS",
+    "WEBHOOK_SCHEDULE",
+    "WEBHOOK_TEST",
+    "ApprovalContext",
+    "Audience",
+    "CancelledOrderContext",
+    "Event",
+    "ForbiddenTag",
+    "LineContext",
+    "OrderContext",
+    "OrdersContext",
+    "PaymentContext",
+    "StoreContext",
+    "UnitsContext",
+    "check_tags",
+    "completed",
+    "empty_of",
+    "event_of",
+    "key_of",
+    "language_of",
+    "one_line",
+    "refund_totals",
+    "sample",
+    "tidy",
+]
