@@ -244,7 +244,7 @@ class Recurring(Series, Placing):
             self._record(series, What.SKIPPED, occurrence=occurrence, note=note)
 
     def _close_job(self, series: RecurringOrder, occurrence: int, order: Order) -> None:
-        """Where its job waits for a person, this was what it waited for. Called last: it leaves the series alone then."""
+        """Where its job waits for a person, this was what it waited for. Called last: the job ends with it."""
         waiting = Job.objects.filter(key=job_key(series.pk, occurrence), state=Job.State.NEEDS_ATTENTION)
         for pk in waiting.values_list("pk", flat=True):
             note = str(_("Placed as order %(number)s.") % {"number": order.number})
