@@ -238,6 +238,8 @@ class ProductAdmin(ActionsAdmin):
     list_display_links = ["sku", "name"]
     list_filter = ["is_active", "track_stock"]
     search_fields = ["sku", "name"]
+    # Said here as well: rows with a sum of their stock forget the model's own, and pages of choices would overlap.
+    ordering = ["name", "pk"]
     fieldsets = [
         (None, {"fields": ["sku", "name", "description", "image", "attributes", "is_active"]}),
         (_("Price"), {"fields": [("price", "currency"), "tax_rate"]}),
@@ -385,7 +387,6 @@ class StockMovementAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     list_filter = ["kind", ("created_at", admin.DateFieldListFilter), StoreFilter]
     list_select_related = ["stock_record__product", "stock_record__location"]
     search_fields = ["reference__beginning", "stock_record__product__sku__beginning"]
-    show_full_result_count = False
 
     @admin.display(description=_("product"))
     def product(self, movement: StockMovement) -> str:

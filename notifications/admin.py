@@ -93,10 +93,8 @@ class MessageAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     list_display = ["event_shown", "reference", "recipient", "language", "status_shown", "created_at", "sent_at"]
     list_filter = ["status", EventFilter, StoreFilter, "created_at"]
     list_select_related = ["store"]
-    search_fields = ["reference"]
-    words_searched = ["recipient__istartswith"]
+    search_fields = ["reference", "recipient__upper__beginning"]
     search_help_text = gettext_lazy("Order number, or the beginning of an e-mail address")
-    show_full_result_count = False
     list_per_page = 50
     fieldsets = [
         (None, {"fields": ["event_shown", "reference", "store", "recipient", "language"]}),

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Upper
 from django.utils.translation import gettext_lazy as _
 
 from shop.models import Store
@@ -56,7 +57,7 @@ class Message(models.Model):
         ]
         indexes = [
             models.Index(fields=["reference"], name="message_reference"),
-            models.Index(fields=["recipient"], name="message_recipient"),
+            models.Index(Upper("recipient"), name="message_recipient_upper"),
             models.Index(fields=["store", "-id"], name="message_store_newest"),
             models.Index(fields=["-id"], name="message_not_sent", condition=~Q(status="sent")),
         ]

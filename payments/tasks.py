@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -46,8 +46,9 @@ from payments.models import Attempt, Difference, Dispute, Origin, Reconciliation
 from payments.services import differences, reconciliation
 from payments.services.credit_gateways import OWNER
 from shop import jobs
-from shop.errors import Refused
+from shop.errors import Refused, Words
 from shop.models import Job
+from shop.money import shown
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +151,13 @@ class Send(jobs.Handler):
         gateways = {row.pk: row.gateway for row in found}
         by_hand = {code for code in set(gateways.values()) if _is_a_person(code)}
         return frozenset(row.pk for row in rows if gateways.get(row.args.get("transaction")) in by_hand)
+
+    def about(self, rows: Sequence[Job]) -> Mapping[int, Words]:
+        """What is moved and how much: "Refund €62.30"."""
+        wanted = {row.args.get("transaction") for row in rows}
+        found = Transaction.objects.filter(pk__in=wanted).select_related("payment")
+        words = {row.pk: f"{row.get_kind_display()} {shown(row.amount, row.payment.currency)}" for row in found}
+        return {row.pk: words[row.args["transaction"]] for row in rows if row.args.get("transaction") in words}
 
 
 def _is_a_person(gateway: str) -> bool:

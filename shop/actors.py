@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
@@ -13,6 +14,15 @@ from shop.models import Store, User
 
 STAFF, CUSTOMER, SYSTEM = "staff", "customer", "system"
 ALL_STORES = "shop.work_all_stores"
+
+
+class Anywhere(Enum):
+    """In whichever store: what is asked before anybody knows which row it is about."""
+
+    ANYWHERE = "anywhere"
+
+
+ANYWHERE: Final = Anywhere.ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +89,21 @@ class Actor:
     def user_id(self) -> int | None:
         return self.user.pk if self.user else None
 
-    def may(self, permission: str, *, store_id: int | None = None) -> bool:
-        """Whether this actor holds the permission, and in this store. Customers hold none: their rights are rules."""
+    def may(self, permission: str, *, store_id: int | Anywhere | None = ANYWHERE) -> bool:
+        """Whether this actor holds the permission, and in this store; None: of what belongs to all stores.
+
+        Customers hold none: their rights are rules.
+        """
         if self.is_system:
             return True
-        return permission in self.permissions and self.works_in(store_id)
+        return permission in self.permissions and (isinstance(store_id, Anywhere) or self.works_in(store_id))
 
     def works_in(self, store_id: int | None) -> bool:
-        return self.stores is None or store_id is None or store_id in self.stores
+        """None is a row of all stores, or of none: for those who work in all of them."""
+        return self.stores is None or store_id in self.stores
 
-    def require(self, permission: str, *, store_id: int | None = None) -> None:
-        """Raise NotAllowed unless the actor holds the permission in the store."""
+    def require(self, permission: str, *, store_id: int | Anywhere | None = ANYWHERE) -> None:
+        """Raise NotAllowed unless the actor holds the permission in the store, as `may` says."""
         if not self.may(permission, store_id=store_id):
             raise NotAllowed
 

@@ -17,7 +17,7 @@ import re
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -125,6 +125,10 @@ class Handler:
         """Which of these jobs (ids) trying again cannot help. Asked once for a whole list, so read all rows at once."""
         return frozenset()
 
+    def about(self, rows: Sequence[Job]) -> Mapping[int, Words]:
+        """What each of these jobs (ids) does in particular, said instead of the label. Asked once for a whole list."""
+        return {}
+
 
 H = TypeVar("H", bound=Handler)
 _handlers: dict[str, Handler] = {}
@@ -168,6 +172,20 @@ def only_by_hand(rows: Iterable[Job]) -> frozenset[int]:
     return frozenset(
         pk for kind, same in by_kind.items() if kind in _handlers for pk in _handlers[kind].only_by_hand(same)
     )
+
+
+def about(rows: Iterable[Job]) -> dict[int, Words]:
+    """This will name each of some jobs (ids): what it does in particular, or else what its kind is called."""
+    by_kind: dict[str, list[Job]] = {}
+    for row in rows:
+        by_kind.setdefault(row.kind, []).append(row)
+    words: dict[int, Words] = {}
+    for kind, same in by_kind.items():
+        handler = _handlers.get(kind)
+        particular = handler.about(same) if handler else {}
+        label = (handler and handler.label) or kind
+        words |= {row.pk: particular.get(row.pk, label) for row in same}
+    return words
 
 
 def _due_at(kind: str, as_of: datetime) -> datetime:

@@ -11,7 +11,7 @@ from django.contrib.auth.models import AbstractUser
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Upper
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
@@ -35,6 +35,7 @@ class User(AbstractUser):
                 violation_error_message=_("There is an account with this e-mail address."),
             )
         ]
+        indexes = [models.Index(Upper("email"), name="user_email_upper")]
 
 
 class Store(models.Model):

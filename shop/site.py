@@ -94,6 +94,7 @@ class DeskSite(admin.AdminSite):
     """The admin as staff's desk."""
 
     site_header = gettext_lazy("Orderdesk")
+    empty_value_display = "–"
     site_title = gettext_lazy("Orderdesk")
     index_title = gettext_lazy("Dashboard")
     site_url = None

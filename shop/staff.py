@@ -24,7 +24,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from shop.actors import Actor
+from shop.actors import ANYWHERE, Actor, Anywhere
 from shop.errors import NotAllowed, Refused, Words
 from shop.models import Store
 
@@ -116,13 +116,15 @@ class ActionsAdmin(ModelAdmin):
             rows = rows.filter(**{f"{self.store_path}__in": actor.stores})
         return rows
 
-    def store_of(self, obj: Any) -> int | None:
+    def store_of(self, obj: Any) -> int | Anywhere | None:
+        """The store whose rights count; None: of all stores."""
         if not self.store_path:
-            return None
+            return ANYWHERE
         value = obj
         for name in self.store_path.split("__"):
             value = getattr(value, name)
-        return value.pk if isinstance(value, Model) else value
+        pk: int | None = value.pk if isinstance(value, Model) else value
+        return pk
 
     def get_urls(self) -> list[URLPattern]:
         info = f"{self.opts.app_label}_{self.opts.model_name}_do"

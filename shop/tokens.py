@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from shop.actors import Actor
+from shop.actors import ALL_STORES, Actor
 from shop.errors import Invalid, NotAllowed, Refused
-from shop.models import ApiToken, User
+from shop.models import ApiToken, Store, User
 
 ADD, REVOKE = "shop.add_apitoken", "shop.revoke_apitoken"
 MARK = "desk_"
@@ -62,7 +62,10 @@ SCOPES = {
 
 class NotForTokens(Invalid):
     code = "not_for_tokens"
-    message = _("A token belongs to an active member of staff; a superuser's is made by superusers only.")
+    message = _(
+        "A token belongs to an active member of staff who works in your stores alone; "
+        "a superuser's is made by superusers only."
+    )
 
 
 class Revoked(Refused):
@@ -71,9 +74,30 @@ class Revoked(Refused):
 
 
 def possible_owners(actor: Actor) -> Q:
-    """The accounts that an actor may make tokens for: nobody gets more rights by a token than they can give."""
+    """The accounts that an actor may make tokens for: nobody gets more rights by a token than they can give.
+
+    Who works in some stores gives rights in those alone: to no account that works in another one, or in all.
+    """
     staff = Q(is_staff=True, is_active=True)
-    return staff if actor.user is not None and actor.user.is_superuser else staff & Q(is_superuser=False)
+    if actor.user is not None and actor.user.is_superuser:
+        return staff
+    return staff & Q(is_superuser=False) & _of_stores(actor)
+
+
+def _of_stores(actor: Actor) -> Q:
+    """Accounts that work in the actor's stores and nowhere else."""
+    if actor.stores is None:
+        return Q()
+    places = Store.staff.through.objects
+    here, elsewhere = places.filter(store__in=actor.stores), places.exclude(store__in=actor.stores)
+    everywhere = User.objects.with_perm(ALL_STORES, is_active=False) | User.objects.with_perm(ALL_STORES)
+    return Q(pk__in=here.values("user")) & ~Q(pk__in=elsewhere.values("user")) & ~Q(pk__in=everywhere.values("pk"))
+
+
+def of(actor: Actor) -> QuerySet[ApiToken]:
+    """The tokens that an actor may know of and revoke: those of accounts that work in their stores alone."""
+    rows = ApiToken.objects.all()
+    return rows if actor.stores is None else rows.filter(user__in=User.objects.filter(_of_stores(actor)))
 
 
 def issue(
@@ -119,6 +143,8 @@ def issue(
 def revoke(*, actor: Actor, token_id: int) -> ApiToken:
     """This will end a token at once and for good. Raises NotAllowed, Revoked."""
     actor.require(REVOKE)
+    if not of(actor).filter(pk=token_id).exists():
+        raise NotAllowed
     if not ApiToken.objects.filter(pk=token_id, revoked_at=None).update(
         revoked_at=timezone.now(), revoked_by=actor.user
     ):

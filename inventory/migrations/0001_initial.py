@@ -75,6 +75,11 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'stock records',
                 'ordering': ['product__name', 'location__priority', 'id'],
                 'permissions': [('receive_stock', 'Can book received stock'), ('adjust_stock', 'Can adjust stock after a count and move it between states'), ('write_off_stock', 'Can write off stock')],
+                'constraints': [
+                    models.UniqueConstraint(fields=('product', 'location'), name='stock_record_once'),
+                    models.CheckConstraint(condition=models.Q(('allocated__gte', 0), ('damaged__gte', 0), ('on_hand__gte', 0), ('quarantine__gte', 0)), name='stock_record_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('allocated__lte', models.F('on_hand'))), name='stock_record_not_oversold'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -97,6 +102,8 @@ class Migration(migrations.Migration):
                 'verbose_name': 'stock movement',
                 'verbose_name_plural': 'stock movements',
                 'ordering': ['-id'],
+                'indexes': [models.Index(fields=['stock_record', '-id'], name='stock_movement_ledger')],
+                'constraints': [models.CheckConstraint(condition=models.Q(('allocated_delta', 0), ('damaged_delta', 0), ('on_hand_delta', 0), ('quarantine_delta', 0), _negated=True), name='stock_movement_moves_something')],
             },
         ),
         migrations.CreateModel(
@@ -114,34 +121,10 @@ class Migration(migrations.Migration):
                 'verbose_name': 'stock alert',
                 'verbose_name_plural': 'stock alerts',
                 'ordering': ['-id'],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('status', 'open')), fields=('stock_record',), name='stock_alert_one_open'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('closed_at__isnull', True), ('status', 'open')), models.Q(('closed_at__isnull', False), ('status', 'closed')), _connector='OR'), name='stock_alert_closed_has_time'),
+                ],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='stockrecord',
-            constraint=models.UniqueConstraint(fields=('product', 'location'), name='stock_record_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='stockrecord',
-            constraint=models.CheckConstraint(condition=models.Q(('allocated__gte', 0), ('damaged__gte', 0), ('on_hand__gte', 0), ('quarantine__gte', 0)), name='stock_record_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='stockrecord',
-            constraint=models.CheckConstraint(condition=models.Q(('allocated__lte', models.F('on_hand'))), name='stock_record_not_oversold'),
-        ),
-        migrations.AddIndex(
-            model_name='stockmovement',
-            index=models.Index(fields=['stock_record', '-id'], name='stock_movement_ledger'),
-        ),
-        migrations.AddConstraint(
-            model_name='stockmovement',
-            constraint=models.CheckConstraint(condition=models.Q(('allocated_delta', 0), ('damaged_delta', 0), ('on_hand_delta', 0), ('quarantine_delta', 0), _negated=True), name='stock_movement_moves_something'),
-        ),
-        migrations.AddConstraint(
-            model_name='stockalert',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'open')), fields=('stock_record',), name='stock_alert_one_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='stockalert',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('closed_at__isnull', True), ('status', 'open')), models.Q(('closed_at__isnull', False), ('status', 'closed')), _connector='OR'), name='stock_alert_closed_has_time'),
         ),
     ]

@@ -37,6 +37,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'webhook endpoint',
                 'verbose_name_plural': 'webhook endpoints',
                 'ordering': ['name', 'id'],
+                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('disabled_at', None), ('is_active', True)), models.Q(('disabled_at__isnull', False), ('is_active', False)), _connector='OR'), name='webhook_off_has_time')],
             },
         ),
         migrations.CreateModel(
@@ -66,30 +67,15 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
                 'permissions': [('resend_webhookdelivery', 'Can send webhooks again')],
                 'default_permissions': ('view',),
+                'indexes': [
+                    models.Index(condition=models.Q(('state__in', ['waiting', 'held'])), fields=['endpoint', 'reference', 'id'], name='webhook_open'),
+                    models.Index(fields=['reference'], name='webhook_reference'),
+                    models.Index(fields=['created_at'], name='webhook_created'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('reference', ''), _negated=True), fields=('endpoint', 'reference', 'sequence', 'type'), name='webhook_told_once'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'delivered'), _negated=True), ('delivered_at__isnull', False), _connector='OR'), name='webhook_delivered_has_time'),
+                ],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='webhookendpoint',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('disabled_at', None), ('is_active', True)), models.Q(('disabled_at__isnull', False), ('is_active', False)), _connector='OR'), name='webhook_off_has_time'),
-        ),
-        migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=models.Index(condition=models.Q(('state__in', ['waiting', 'held'])), fields=['endpoint', 'reference', 'id'], name='webhook_open'),
-        ),
-        migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=models.Index(fields=['reference'], name='webhook_reference'),
-        ),
-        migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=models.Index(fields=['created_at'], name='webhook_created'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhookdelivery',
-            constraint=models.UniqueConstraint(condition=models.Q(('reference', ''), _negated=True), fields=('endpoint', 'reference', 'sequence', 'type'), name='webhook_told_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhookdelivery',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'delivered'), _negated=True), ('delivered_at__isnull', False), _connector='OR'), name='webhook_delivered_has_time'),
         ),
     ]

@@ -20,7 +20,6 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from orders import rules
 from orders.admin.forms import text_area
-from orders.admin.order import CappedPaginator
 from orders.admin.plans import PlanView
 from orders.admin.timeline import Names, TimelineEntry, timeline
 from orders.models import (
@@ -39,6 +38,7 @@ from orders.processing.cancelling import choices_of
 from payments.gateways import gateway_label
 from shop.actors import Actor
 from shop.errors import Refused, Words
+from shop.search import CappedPaginator
 from shop.staff import Action, ActionForm, Button, ReadOnlyActionsAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import ago, badge, due, money
 

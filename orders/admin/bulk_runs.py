@@ -23,13 +23,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orders.admin.bulk import BulkCancelForm, confirm_page, read_orders
-from orders.admin.order import CappedPaginator
 from orders.models import Approval, BulkItem, BulkRun
 from orders.processing import EventHandler, get_event_handler
 from orders.processing.bulk import MAY, RUNS, runs_of, why_not
 from orders.rules import ApprovalNeeded
-from shop.actors import Actor
+from shop.actors import ANYWHERE, Actor, Anywhere
 from shop.errors import Refused, Words
+from shop.search import CappedPaginator
 from shop.spreadsheet import csv_lines
 from shop.staff import Action, ReadOnlyActionsAdmin, actor_of
 from shop.templatetags.desk import ago, badge, duration
@@ -241,6 +241,10 @@ class BulkRunAdmin(ReadOnlyActionsAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkRun]:
         rows: QuerySet[BulkRun] = runs_of(actor_of(request)).select_related("reason", "created_by", "store")
         return rows.order_by("-pk")
+
+    def store_of(self, obj: BulkRun) -> int | Anywhere | None:
+        """Of several stores, it is shown to who began it and to those who work in all; both may lead it."""
+        return ANYWHERE if obj.store_id is None else obj.store_id
 
     def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> HttpResponse:
         raise Http404

@@ -26,7 +26,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from orders.admin.charts import BarChart, DayChart, bar_chart, day_chart
-from orders.admin.order import CappedPaginator
 from orders.models import Cancellation, CancellationFigure, CancellationReason, Order, Status, status_label
 from orders.processing.figure_sums import add_up
 from orders.rules.figures import Asker, Group, Report, Times, share, sums
@@ -34,7 +33,7 @@ from shop.actors import STAFF, SYSTEM, Actor
 from shop.errors import Words
 from shop.models import Store, User
 from shop.money import rounded
-from shop.search import IndexedSearch
+from shop.search import CappedPaginator, IndexedSearch
 from shop.spreadsheet import csv_lines
 from shop.staff import ReadOnlyAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import badge, money

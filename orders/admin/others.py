@@ -19,7 +19,6 @@ from django.utils.translation import gettext_lazy
 
 from orders.admin import forms
 from orders.admin.actions import decide_request
-from orders.admin.order import CappedPaginator
 from orders.admin.plans import PlanView
 from orders.models import (
     CancellationRequest,
@@ -39,7 +38,7 @@ from orders.processing.deskwork import NoteFixed
 from orders.processing.requesting import why_not_answer, why_not_close
 from shop.actors import Actor
 from shop.errors import Refused, Words
-from shop.search import IndexedSearch
+from shop.search import CappedPaginator, IndexedSearch
 from shop.staff import Action, ReadOnlyActionsAdmin, StoreFilter, came_from
 from shop.templatetags.desk import ago, badge
 

@@ -391,16 +391,15 @@ def _jobs(order: Order, actor: Actor) -> list[JobView]:
         return []
     rows = list(Job.objects.filter(reference=order.number).exclude(state=Job.State.DONE).order_by("pk")[:MOST])
     by_hand = jobs.only_by_hand(job for job in rows if job.state == Job.State.NEEDS_ATTENTION)
-    views = []
+    labels, views = jobs.about(rows), []
     for job in rows:
         try:
-            handler = jobs.handler_of(job.kind)
-            label, to_do = handler.label or job.kind, handler.what_to_do
+            to_do = jobs.handler_of(job.kind).what_to_do
         except LookupError:
-            label, to_do = job.kind, ""
+            to_do = ""
         if job.pk in by_hand:
             to_do = jobs.BY_HAND
-        views.append(JobView(job, label, to_do, reverse("admin:shop_job_change", args=(job.pk,))))
+        views.append(JobView(job, labels[job.pk], to_do, reverse("admin:shop_job_change", args=(job.pk,))))
     return views
 
 

@@ -17,14 +17,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from orders.admin.forms import reasons_by_category, text_area, yes
-from orders.admin.order import CappedPaginator
 from orders.models import RecurringOrder
 from orders.processing import get_event_handler
 from orders.processing.recurring import MANAGE
 from orders.rules import recurring as rules
 from shop.actors import Actor
 from shop.errors import Words
-from shop.search import IndexedSearch
+from shop.search import CappedPaginator, IndexedSearch
 from shop.staff import Action, ActionForm, ReadOnlyActionsAdmin, StoreFilter
 from shop.templatetags.desk import ago, badge, money
 

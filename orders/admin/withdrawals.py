@@ -20,7 +20,6 @@ from django.utils.translation import gettext_lazy
 
 from orders import rules
 from orders.admin.forms import text_area
-from orders.admin.order import CappedPaginator
 from orders.models import CancellationRequest, Order, OrderLine, PaymentEvent, Withdrawal
 from orders.processing import get_event_handler
 from orders.processing.withdrawing import DECIDE, WithdrawalAnswered
@@ -28,7 +27,7 @@ from orders.rules.withdrawal import DAYS_TO_SETTLE
 from payments.models import Refund
 from shop.actors import Actor
 from shop.errors import Refused, Words
-from shop.search import IndexedSearch
+from shop.search import CappedPaginator, IndexedSearch
 from shop.staff import Action, ActionForm, ReadOnlyActionsAdmin, StoreFilter
 from shop.templatetags.desk import ago, badge
 

@@ -133,6 +133,19 @@ class Migration(migrations.Migration):
                 'ordering': ['-placed_at', '-pk'],
                 'permissions': [('approve_order', 'Can approve orders'), ('prepare_order', 'Can prepare orders'), ('charge_order', 'Can take and record payments'), ('ship_order', 'Can ship orders and hand them over'), ('cancel_order', 'Can cancel orders'), ('cancel_prepared_order', 'Can cancel orders that are being prepared'), ('return_order', 'Can take back goods'), ('refund_order', 'Can refund money'), ('hold_order', 'Can hold and release orders'), ('readdress_order', 'Can change addresses of orders'), ('note_order', 'Can write notes on orders')],
                 'abstract': False,
+                'indexes': [
+                    models.Index(fields=['-placed_at', '-id'], name='order_newest'),
+                    models.Index(fields=['status', '-placed_at', '-id'], name='order_status_newest'),
+                    models.Index(fields=['store', '-placed_at', '-id'], name='order_store_newest'),
+                    models.Index(fields=['customer', '-placed_at'], name='order_customer_newest'),
+                    models.Index(django.db.models.functions.text.Upper('email'), name='order_email'),
+                    models.Index(django.db.models.functions.text.Upper('customer_name'), name='order_customer_name'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('number', None), ('number__regex', '^[1-9][0-9]*$'), _connector='OR'), name='order_number_digits'),
+                    models.CheckConstraint(condition=models.Q(('shipping_total__gte', 0), ('total__gte', 0)), name='order_totals_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('status', 'new'), ('number__isnull', False), _connector='OR'), name='order_has_number'),
+                ],
             },
             bases=(django_fsm.FSMModelMixin, models.Model),
         ),
@@ -184,6 +197,18 @@ class Migration(migrations.Migration):
                 'verbose_name': 'order line',
                 'verbose_name_plural': 'order lines',
                 'ordering': ['order', 'position'],
+                'indexes': [models.Index(fields=['sku'], name='line_sku')],
+                'constraints': [
+                    models.UniqueConstraint(fields=('order', 'position'), name='line_position_once'),
+                    models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='line_quantity_positive'),
+                    models.CheckConstraint(condition=models.Q(('quantity__gte', django.db.models.expressions.CombinedExpression(models.F('cancelled'), '+', models.F('shipped')))), name='line_gone_or_shipped'),
+                    models.CheckConstraint(condition=models.Q(('quantity__gte', django.db.models.expressions.CombinedExpression(models.F('allocated'), '+', models.F('shipped')))), name='line_allocated_or_shipped'),
+                    models.CheckConstraint(condition=models.Q(('returned__lte', models.F('shipped'))), name='line_returned_was_shipped'),
+                    models.CheckConstraint(condition=models.Q(('delivered__lte', models.F('shipped'))), name='line_delivered_was_shipped'),
+                    models.CheckConstraint(condition=models.Q(('charged__lte', models.F('quantity'))), name='line_charged_bounded'),
+                    models.CheckConstraint(condition=models.Q(('paid__lte', models.F('charged'))), name='line_paid_was_charged'),
+                    models.CheckConstraint(condition=models.Q(('refunded__lte', models.F('paid'))), name='line_refunded_was_paid'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -208,6 +233,11 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'cancellation requests',
                 'ordering': ['-pk'],
                 'permissions': [('decide_cancellationrequest', "Can decide customers' cancellation requests")],
+                'indexes': [models.Index(models.F('created_at'), condition=models.Q(('status', 'open')), name='cancellation_request_open')],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('status__in', ['rejected', 'completed']), _negated=True), fields=('line',), name='cancellation_request_one_open_per_line'),
+                    models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='cancellation_request_quantity_positive'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -271,6 +301,7 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'payment events',
                 'ordering': ['pk'],
                 'abstract': False,
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gte', 0), ('deduction__gte', 0)), name='payment_event_not_negative')],
             },
         ),
         migrations.CreateModel(
@@ -282,6 +313,12 @@ class Migration(migrations.Migration):
                 ('event', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='line_quantities', to='orders.paymentevent')),
                 ('line', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='payment_event_quantities', to='orders.orderline')),
             ],
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('event', 'line'), name='payment_event_line_once'),
+                    models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='payment_event_quantity_positive'),
+                ],
+            },
         ),
         migrations.AddField(
             model_name='paymentevent',
@@ -331,6 +368,13 @@ class Migration(migrations.Migration):
                 ('event', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='line_quantities', to='orders.shippingevent')),
                 ('line', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='shipping_event_quantities', to='orders.orderline')),
             ],
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('event', 'line'), name='shipping_event_line_once'),
+                    models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='shipping_event_quantity_positive'),
+                    models.CheckConstraint(condition=models.Q(('restock__lte', models.F('quantity'))), name='shipping_event_restock_bounded'),
+                ],
+            },
         ),
         migrations.AddField(
             model_name='shippingevent',
@@ -407,117 +451,5 @@ class Migration(migrations.Migration):
                 'abstract': False,
                 'constraints': [models.UniqueConstraint(fields=('message',), name='communication_event_message_once')],
             },
-        ),
-        migrations.AddIndex(
-            model_name='order',
-            index=models.Index(fields=['-placed_at', '-id'], name='order_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='order',
-            index=models.Index(fields=['status', '-placed_at', '-id'], name='order_status_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='order',
-            index=models.Index(fields=['store', '-placed_at', '-id'], name='order_store_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='order',
-            index=models.Index(fields=['customer', '-placed_at'], name='order_customer_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='order',
-            index=models.Index(django.db.models.functions.text.Upper('email'), name='order_email'),
-        ),
-        migrations.AddIndex(
-            model_name='order',
-            index=models.Index(django.db.models.functions.text.Upper('customer_name'), name='order_customer_name'),
-        ),
-        migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('number', None), ('number__regex', '^[1-9][0-9]*$'), _connector='OR'), name='order_number_digits'),
-        ),
-        migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('shipping_total__gte', 0), ('total__gte', 0)), name='order_totals_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='order',
-            constraint=models.CheckConstraint(condition=models.Q(('status', 'new'), ('number__isnull', False), _connector='OR'), name='order_has_number'),
-        ),
-        migrations.AddIndex(
-            model_name='orderline',
-            index=models.Index(fields=['sku'], name='line_sku'),
-        ),
-        migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.UniqueConstraint(fields=('order', 'position'), name='line_position_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='line_quantity_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gte', django.db.models.expressions.CombinedExpression(models.F('cancelled'), '+', models.F('shipped')))), name='line_gone_or_shipped'),
-        ),
-        migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gte', django.db.models.expressions.CombinedExpression(models.F('allocated'), '+', models.F('shipped')))), name='line_allocated_or_shipped'),
-        ),
-        migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('returned__lte', models.F('shipped'))), name='line_returned_was_shipped'),
-        ),
-        migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('delivered__lte', models.F('shipped'))), name='line_delivered_was_shipped'),
-        ),
-        migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('charged__lte', models.F('quantity'))), name='line_charged_bounded'),
-        ),
-        migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('paid__lte', models.F('charged'))), name='line_paid_was_charged'),
-        ),
-        migrations.AddConstraint(
-            model_name='orderline',
-            constraint=models.CheckConstraint(condition=models.Q(('refunded__lte', models.F('paid'))), name='line_refunded_was_paid'),
-        ),
-        migrations.AddIndex(
-            model_name='cancellationrequest',
-            index=models.Index(models.F('created_at'), condition=models.Q(('status', 'open')), name='cancellation_request_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='cancellationrequest',
-            constraint=models.UniqueConstraint(condition=models.Q(('status__in', ['rejected', 'completed']), _negated=True), fields=('line',), name='cancellation_request_one_open_per_line'),
-        ),
-        migrations.AddConstraint(
-            model_name='cancellationrequest',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='cancellation_request_quantity_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='paymenteventquantity',
-            constraint=models.UniqueConstraint(fields=('event', 'line'), name='payment_event_line_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='paymenteventquantity',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='payment_event_quantity_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='paymentevent',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gte', 0), ('deduction__gte', 0)), name='payment_event_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='shippingeventquantity',
-            constraint=models.UniqueConstraint(fields=('event', 'line'), name='shipping_event_line_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='shippingeventquantity',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='shipping_event_quantity_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='shippingeventquantity',
-            constraint=models.CheckConstraint(condition=models.Q(('restock__lte', models.F('quantity'))), name='shipping_event_restock_bounded'),
         ),
     ]

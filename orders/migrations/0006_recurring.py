@@ -64,6 +64,11 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'recurring orders',
                 'ordering': ['-pk'],
                 'permissions': [('manage_recurring', 'Can start, pause and end recurring orders')],
+                'indexes': [models.Index(models.F('next_at'), condition=models.Q(('status', 'active')), name='recurring_due')],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('every__gte', 1)), name='recurring_every_positive'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', False), ('status', 'ended')), models.Q(models.Q(('status', 'ended'), _negated=True), ('ended_at', None)), _connector='OR'), name='recurring_ended_at'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -80,6 +85,10 @@ class Migration(migrations.Migration):
                 'verbose_name': 'item of a recurring order',
                 'verbose_name_plural': 'items of recurring orders',
                 'ordering': ['recurring', 'position'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('recurring', 'position'), name='recurring_item_position_once'),
+                    models.CheckConstraint(condition=models.Q(('quantity__gte', 1)), name='recurring_item_quantity'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -114,25 +123,5 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='order',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('occurrence', None), ('recurring', None)), models.Q(('occurrence__isnull', False), ('recurring__isnull', False)), _connector='OR'), name='order_occurrence_of_series'),
-        ),
-        migrations.AddIndex(
-            model_name='recurringorder',
-            index=models.Index(models.F('next_at'), condition=models.Q(('status', 'active')), name='recurring_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='recurringorder',
-            constraint=models.CheckConstraint(condition=models.Q(('every__gte', 1)), name='recurring_every_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='recurringorder',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', False), ('status', 'ended')), models.Q(models.Q(('status', 'ended'), _negated=True), ('ended_at', None)), _connector='OR'), name='recurring_ended_at'),
-        ),
-        migrations.AddConstraint(
-            model_name='recurringitem',
-            constraint=models.UniqueConstraint(fields=('recurring', 'position'), name='recurring_item_position_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='recurringitem',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__gte', 1)), name='recurring_item_quantity'),
         ),
     ]

@@ -19,6 +19,28 @@ class Migration(migrations.Migration):
             field=models.DateTimeField(blank=True, editable=False, null=True, verbose_name='invoiced'),
         ),
         migrations.CreateModel(
+            name='DocumentSeries',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(choices=[('invoice', 'Invoice'), ('credit_note', 'Credit note'), ('restoration_note', 'Restoration note'), ('delivery_note', 'Delivery note')], max_length=20, verbose_name='kind')),
+                ('prefix', models.CharField(blank=True, help_text='What stands before the number, such as “INV-”.', max_length=20, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9/_.-]*\\Z', 'Letters, digits and / _ . - only.')], verbose_name='prefix')),
+                ('next_number', models.PositiveIntegerField(default=1, help_text='Can be chosen until the first document has been issued.', verbose_name='next number')),
+                ('issue_when', models.CharField(choices=[('by_hand', 'By hand'), ('placed', 'When an order is placed'), ('shipped', 'When the first goods of an order are shipped')], default='by_hand', help_text='Of invoices. The other documents follow from what they document.', max_length=10, verbose_name='issued')),
+                ('makes_pdf', models.BooleanField(default=False, help_text='By a worker, beside the page to print. Needs the extra “pdf” (WeasyPrint).', verbose_name='makes a PDF of each')),
+                ('store', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='document_series', to='shop.store', verbose_name='store')),
+            ],
+            options={
+                'verbose_name': 'document series',
+                'verbose_name_plural': 'document series',
+                'ordering': ['store', 'kind'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('store', 'kind'), name='document_series_once'),
+                    models.CheckConstraint(condition=models.Q(('next_number__gte', 1)), name='document_series_from_one'),
+                    models.CheckConstraint(condition=models.Q(('kind', 'invoice'), ('issue_when', 'by_hand'), _connector='OR'), name='document_series_invoices_when'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name='Document',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -36,12 +58,18 @@ class Migration(migrations.Migration):
                 ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='documents', to='orders.order', verbose_name='order')),
                 ('payment_event', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='documents', to='orders.paymentevent')),
                 ('shipping_event', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='documents', to='orders.shippingevent')),
+                ('series', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='documents', to='orders.documentseries', verbose_name='series')),
             ],
             options={
                 'verbose_name': 'document',
                 'verbose_name_plural': 'documents',
                 'ordering': ['-pk'],
                 'permissions': [('issue_document', 'Can issue invoices')],
+                'indexes': [models.Index(fields=['number'], name='document_number')],
+                'constraints': [
+                    models.UniqueConstraint(fields=('series', 'sequence'), name='document_sequence_once'),
+                    models.UniqueConstraint(fields=('series', 'number'), name='document_number_once'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -56,51 +84,5 @@ class Migration(migrations.Migration):
                 'verbose_name': 'PDF of a document',
                 'verbose_name_plural': 'PDFs of documents',
             },
-        ),
-        migrations.CreateModel(
-            name='DocumentSeries',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('invoice', 'Invoice'), ('credit_note', 'Credit note'), ('restoration_note', 'Restoration note'), ('delivery_note', 'Delivery note')], max_length=20, verbose_name='kind')),
-                ('prefix', models.CharField(blank=True, help_text='What stands before the number, such as “INV-”.', max_length=20, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9/_.-]*\\Z', 'Letters, digits and / _ . - only.')], verbose_name='prefix')),
-                ('next_number', models.PositiveIntegerField(default=1, help_text='Can be chosen until the first document has been issued.', verbose_name='next number')),
-                ('issue_when', models.CharField(choices=[('by_hand', 'By hand'), ('placed', 'When an order is placed'), ('shipped', 'When the first goods of an order are shipped')], default='by_hand', help_text='Of invoices. The other documents follow from what they document.', max_length=10, verbose_name='issued')),
-                ('makes_pdf', models.BooleanField(default=False, help_text='By a worker, beside the page to print. Needs the extra “pdf” (WeasyPrint).', verbose_name='makes a PDF of each')),
-                ('store', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='document_series', to='shop.store', verbose_name='store')),
-            ],
-            options={
-                'verbose_name': 'document series',
-                'verbose_name_plural': 'document series',
-                'ordering': ['store', 'kind'],
-            },
-        ),
-        migrations.AddField(
-            model_name='document',
-            name='series',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='documents', to='orders.documentseries', verbose_name='series'),
-        ),
-        migrations.AddConstraint(
-            model_name='documentseries',
-            constraint=models.UniqueConstraint(fields=('store', 'kind'), name='document_series_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='documentseries',
-            constraint=models.CheckConstraint(condition=models.Q(('next_number__gte', 1)), name='document_series_from_one'),
-        ),
-        migrations.AddConstraint(
-            model_name='documentseries',
-            constraint=models.CheckConstraint(condition=models.Q(('kind', 'invoice'), ('issue_when', 'by_hand'), _connector='OR'), name='document_series_invoices_when'),
-        ),
-        migrations.AddIndex(
-            model_name='document',
-            index=models.Index(fields=['number'], name='document_number'),
-        ),
-        migrations.AddConstraint(
-            model_name='document',
-            constraint=models.UniqueConstraint(fields=('series', 'sequence'), name='document_sequence_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='document',
-            constraint=models.UniqueConstraint(fields=('series', 'number'), name='document_number_once'),
         ),
     ]

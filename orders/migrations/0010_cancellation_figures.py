@@ -38,12 +38,19 @@ class Migration(migrations.Migration):
                 ('refund_seconds', models.PositiveIntegerField(blank=True, help_text='from the decision until the money arrived', null=True, verbose_name='refund time (seconds)')),
                 ('approval_seconds', models.PositiveIntegerField(blank=True, help_text='from asking until the answer', null=True, verbose_name='approval time (seconds)')),
                 ('is_open', models.BooleanField(help_text='something about it may still change: it is looked at again')),
+                ('staff', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='staff')),
+                ('store', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='shop.store', verbose_name='store')),
             ],
             options={
                 'verbose_name': 'cancellation in figures',
                 'verbose_name_plural': 'cancellations: figures',
                 'ordering': ['-day', '-pk'],
                 'default_permissions': ('view',),
+                'indexes': [
+                    models.Index(fields=['day', 'store'], name='cancel_figure_day'),
+                    models.Index(fields=['placed_day', 'store'], name='cancel_figure_placed_day'),
+                    models.Index(condition=models.Q(('is_open', True)), fields=['cancellation'], name='cancel_figure_open'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -57,27 +64,5 @@ class Migration(migrations.Migration):
             options={
                 'default_permissions': (),
             },
-        ),
-        migrations.AddField(
-            model_name='cancellationfigure',
-            name='staff',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='staff'),
-        ),
-        migrations.AddField(
-            model_name='cancellationfigure',
-            name='store',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='shop.store', verbose_name='store'),
-        ),
-        migrations.AddIndex(
-            model_name='cancellationfigure',
-            index=models.Index(fields=['day', 'store'], name='cancel_figure_day'),
-        ),
-        migrations.AddIndex(
-            model_name='cancellationfigure',
-            index=models.Index(fields=['placed_day', 'store'], name='cancel_figure_placed_day'),
-        ),
-        migrations.AddIndex(
-            model_name='cancellationfigure',
-            index=models.Index(condition=models.Q(('is_open', True)), fields=['cancellation'], name='cancel_figure_open'),
         ),
     ]

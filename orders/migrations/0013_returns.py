@@ -126,6 +126,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'return',
                 'verbose_name_plural': 'returns',
                 'ordering': ['-pk'],
+                'indexes': [models.Index(condition=models.Q(('closed_at', None)), fields=['created_at'], name='return_awaited')],
             },
         ),
         migrations.AddField(
@@ -150,6 +151,12 @@ class Migration(migrations.Migration):
                 'verbose_name': 'return policy',
                 'verbose_name_plural': 'return policies',
                 'ordering': ['store', '-valid_from'],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('store__isnull', False)), fields=('store', 'valid_from'), name='return_policy_once'),
+                    models.UniqueConstraint(condition=models.Q(('store__isnull', True)), fields=('valid_from',), name='return_policy_everywhere_once'),
+                    models.CheckConstraint(condition=models.Q(('fee__gte', 0)), name='return_policy_fee'),
+                    models.CheckConstraint(condition=models.Q(('withdrawal_days__gte', 14)), name='return_policy_withdrawal'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -174,26 +181,6 @@ class Migration(migrations.Migration):
                 'abstract': False,
                 'constraints': [models.CheckConstraint(condition=models.Q(('quantity__gt', 0)), name='inspection_of_something'), models.CheckConstraint(condition=models.Q(models.Q(('condition', 'missing'), ('event', None)), models.Q(models.Q(('condition', 'missing'), _negated=True), ('event__isnull', False)), _connector='OR'), name='inspection_missing_is_no_event')],
             },
-        ),
-        migrations.AddIndex(
-            model_name='return',
-            index=models.Index(condition=models.Q(('closed_at', None)), fields=['created_at'], name='return_awaited'),
-        ),
-        migrations.AddConstraint(
-            model_name='returnpolicy',
-            constraint=models.UniqueConstraint(condition=models.Q(('store__isnull', False)), fields=('store', 'valid_from'), name='return_policy_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='returnpolicy',
-            constraint=models.UniqueConstraint(condition=models.Q(('store__isnull', True)), fields=('valid_from',), name='return_policy_everywhere_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='returnpolicy',
-            constraint=models.CheckConstraint(condition=models.Q(('fee__gte', 0)), name='return_policy_fee'),
-        ),
-        migrations.AddConstraint(
-            model_name='returnpolicy',
-            constraint=models.CheckConstraint(condition=models.Q(('withdrawal_days__gte', 14)), name='return_policy_withdrawal'),
         ),
         migrations.RunPython(fill, migrations.RunPython.noop),
     ]

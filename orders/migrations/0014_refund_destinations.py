@@ -38,11 +38,20 @@ class Migration(migrations.Migration):
                 ('requested_by_name', models.CharField(max_length=200, verbose_name='by')),
                 ('created_at', models.DateTimeField(verbose_name='asked')),
                 ('outcome', models.TextField(blank=True, verbose_name='what became of it')),
+                ('event', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='refund_request', to='orders.paymentevent')),
+                ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='refund_requests', to='orders.order', verbose_name='order')),
+                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='asked for by')),
             ],
             options={
                 'verbose_name': 'refund that waits for approval',
                 'verbose_name_plural': 'refunds that wait for approval',
                 'ordering': ['-pk'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(models.Q(('event__isnull', False), ('status', 'done')), models.Q(models.Q(('status', 'done'), _negated=True), ('event__isnull', True)), _connector='OR'), name='refund_request_done_has_event'),
+                    models.UniqueConstraint(condition=models.Q(('status', 'waiting_approval')), fields=('order',), name='refund_request_one_waiting_per_order'),
+                    models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='refund_request_of_something'),
+                    models.CheckConstraint(condition=models.Q(('status', 'waiting_approval'), ('bank_holder', ''), _connector='OR'), name='refund_request_forgets_bank_details'),
+                ],
             },
         ),
         migrations.RemoveConstraint(
@@ -93,21 +102,6 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('status__in', ['waiting_approval', 'queued', 'pending']), ('bank_holder', ''), _connector='OR'), name='cancellation_forgets_bank_details'),
         ),
         migrations.AddField(
-            model_name='refundrequest',
-            name='event',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='refund_request', to='orders.paymentevent'),
-        ),
-        migrations.AddField(
-            model_name='refundrequest',
-            name='order',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='refund_requests', to='orders.order', verbose_name='order'),
-        ),
-        migrations.AddField(
-            model_name='refundrequest',
-            name='requested_by',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='asked for by'),
-        ),
-        migrations.AddField(
             model_name='approval',
             name='refund_request',
             field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='approval', to='orders.refundrequest', verbose_name='refund'),
@@ -115,21 +109,5 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='approval',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('bulk_run__isnull', True), ('cancellation__isnull', False), ('refund_request__isnull', True)), models.Q(('bulk_run__isnull', False), ('cancellation__isnull', True), ('refund_request__isnull', True)), models.Q(('bulk_run__isnull', True), ('cancellation__isnull', True), ('refund_request__isnull', False)), _connector='OR'), name='approval_of_one_thing'),
-        ),
-        migrations.AddConstraint(
-            model_name='refundrequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('event__isnull', False), ('status', 'done')), models.Q(models.Q(('status', 'done'), _negated=True), ('event__isnull', True)), _connector='OR'), name='refund_request_done_has_event'),
-        ),
-        migrations.AddConstraint(
-            model_name='refundrequest',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'waiting_approval')), fields=('order',), name='refund_request_one_waiting_per_order'),
-        ),
-        migrations.AddConstraint(
-            model_name='refundrequest',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='refund_request_of_something'),
-        ),
-        migrations.AddConstraint(
-            model_name='refundrequest',
-            constraint=models.CheckConstraint(condition=models.Q(('status', 'waiting_approval'), ('bank_holder', ''), _connector='OR'), name='refund_request_forgets_bank_details'),
         ),
     ]

@@ -38,12 +38,20 @@ class Migration(migrations.Migration):
                 ('decided_at', models.DateTimeField(blank=True, null=True, verbose_name='decided')),
                 ('decided_by', models.CharField(blank=True, max_length=200, verbose_name='decided by')),
                 ('decision_note', models.TextField(blank=True, verbose_name='answer')),
+                ('address', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='orders.orderaddress', verbose_name='address')),
+                ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='address_changes', to='orders.order', verbose_name='order')),
+                ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'verbose_name': 'address change',
                 'verbose_name_plural': 'address changes',
                 'ordering': ['-pk'],
                 'default_permissions': ('view',),
+                'indexes': [models.Index(condition=models.Q(('status', 'waiting')), fields=['created_at'], name='address_change_open')],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('status__in', ['asked', 'waiting'])), fields=('order',), name='address_change_one_open_per_order'),
+                    models.CheckConstraint(condition=models.Q(('shipping', True), ('billing', True), _connector='OR'), name='address_change_of_something'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -71,12 +79,22 @@ class Migration(migrations.Migration):
                 ('reply', models.CharField(blank=True, max_length=500, verbose_name='what they said')),
                 ('answered_at', models.DateTimeField(blank=True, null=True, verbose_name='last answer')),
                 ('settled_at', models.DateTimeField(blank=True, null=True, verbose_name='decided')),
+                ('address', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='orders.orderaddress')),
+                ('after', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='orders.externalcall')),
+                ('change', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='calls', to='orders.addresschange')),
+                ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='external_calls', to='orders.order', verbose_name='order')),
+                ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'verbose_name': 'call of the order management system',
                 'verbose_name_plural': 'calls of the order management system',
                 'ordering': ['-pk'],
                 'default_permissions': (),
+                'indexes': [models.Index(condition=models.Q(('status__in', ['asked', 'accepted', 'unknown'])), fields=['created_at'], name='external_call_undecided')],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('kind', 'cancel'), ('origin', 'customer'), ('status', 'asked')), fields=('order',), name='external_call_one_cancel_asked'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('address', None), ('kind', 'cancel')), models.Q(('address__isnull', False), ('kind', 'address')), _connector='OR'), name='external_call_about_something'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -112,70 +130,6 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='orderline',
             constraint=models.CheckConstraint(condition=models.Q(('quantity__gte', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('cancelled'), '+', models.F('shipped')), '+', models.F('withheld')))), name='line_withheld_is_left'),
-        ),
-        migrations.AddField(
-            model_name='addresschange',
-            name='address',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='orders.orderaddress', verbose_name='address'),
-        ),
-        migrations.AddField(
-            model_name='addresschange',
-            name='order',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='address_changes', to='orders.order', verbose_name='order'),
-        ),
-        migrations.AddField(
-            model_name='addresschange',
-            name='user',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
-        ),
-        migrations.AddField(
-            model_name='externalcall',
-            name='address',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='orders.orderaddress'),
-        ),
-        migrations.AddField(
-            model_name='externalcall',
-            name='after',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='orders.externalcall'),
-        ),
-        migrations.AddField(
-            model_name='externalcall',
-            name='change',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='calls', to='orders.addresschange'),
-        ),
-        migrations.AddField(
-            model_name='externalcall',
-            name='order',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='external_calls', to='orders.order', verbose_name='order'),
-        ),
-        migrations.AddField(
-            model_name='externalcall',
-            name='user',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
-        ),
-        migrations.AddIndex(
-            model_name='addresschange',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['created_at'], name='address_change_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='addresschange',
-            constraint=models.UniqueConstraint(condition=models.Q(('status__in', ['asked', 'waiting'])), fields=('order',), name='address_change_one_open_per_order'),
-        ),
-        migrations.AddConstraint(
-            model_name='addresschange',
-            constraint=models.CheckConstraint(condition=models.Q(('shipping', True), ('billing', True), _connector='OR'), name='address_change_of_something'),
-        ),
-        migrations.AddIndex(
-            model_name='externalcall',
-            index=models.Index(condition=models.Q(('status__in', ['asked', 'accepted', 'unknown'])), fields=['created_at'], name='external_call_undecided'),
-        ),
-        migrations.AddConstraint(
-            model_name='externalcall',
-            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'cancel'), ('origin', 'customer'), ('status', 'asked')), fields=('order',), name='external_call_one_cancel_asked'),
-        ),
-        migrations.AddConstraint(
-            model_name='externalcall',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('address', None), ('kind', 'cancel')), models.Q(('address__isnull', False), ('kind', 'address')), _connector='OR'), name='external_call_about_something'),
         ),
         migrations.RunPython(fill, migrations.RunPython.noop),
     ]

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _now
@@ -498,7 +499,8 @@ def approval_of(uuid: str, actor: Actor) -> Approval:
     related = ("cancellation__order", "refund_request__order", "bulk_run", "requested_by")
     rows = Approval.objects.select_related(*related).filter(uuid=uuid)
     if actor.stores is not None:
-        rows = rows.filter(store__in=actor.stores)
+        # What one has asked for in several stores, one may take back; deciding it is for those who work in all.
+        rows = rows.filter(Q(store__in=actor.stores) | Q(store=None, requested_by=actor.user))
     found = rows.first()
     if found is None or not (actor.is_staff or actor.is_system):
         raise NoSuchApproval

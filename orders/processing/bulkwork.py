@@ -43,8 +43,7 @@ TOLD_AFTER_TRIAL = timedelta(hours=1)
 
 
 class BulkWork(Batching, Approving):
-    # Of the run at work: whether its orders were agreed to, and those whose letters wait for its end.
-    _is_agreed = False
+    # Of the run at work: the orders whose letters wait for its end.
     _joint: frozenset[str] = frozenset()
 
     # --- a part of the orders -------------------------------------------------------------------------------------

@@ -359,7 +359,7 @@ class Cancelling(Series, Returning, Policing):
             deduction=plan.deduction,
             repriced=self._repriced(d, plan, exactly=exactly) if row.refund else ZERO,
             destination=to,
-            freed=max(ZERO, d.facts.left_over - d.left_over) if exactly else ZERO,
+            freed=max(ZERO, d.facts.left_over - d.left_over) if exactly else self._freed(d, plan),
         )
         if exactly and given_back != plan.refund:
             raise rules.PlanChanged(remedy=_("Look at it again."))
@@ -370,6 +370,11 @@ class Cancelling(Series, Returning, Policing):
         self._answer_requests(d, event, plan.units)
         if row.ends_series:
             self.end_series_of(d, reason=reason, note=row.note, notify=row.notify)
+
+    def _freed(self, d: Decision, plan: rules.Plan) -> Decimal:
+        """Money that nothing needs since these units were cancelled, whenever that was."""
+        before = d.facts.after({line_id: -units for line_id, units in plan.units.items()}, {}, counter="cancelled")
+        return max(ZERO, d.facts.left_over - before.left_over)
 
     def _repriced(self, d: Decision, plan: rules.Plan, *, exactly: bool) -> Decimal:
         """What a plan keeps for what stays; where it has waited, goods may have come back meanwhile."""

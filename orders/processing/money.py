@@ -104,11 +104,14 @@ class Money(OutsideMoney):
             at_placement = d.order.capture_mode == CaptureMode.AT_PLACEMENT and d.facts.is_secured
             if d.facts.due and (not d.facts.outstanding or at_placement):
                 self.charge(d, rules.plan_payment(d.facts, None))
-            # Undone, the order would need it; completed, it goes back with the rest.
-            waits = d.order.undo_until is not None and not any(line.live for line in d.facts.lines)
-            if surplus and not waits and not d.facts.due and d.facts.unapplied > 0:
-                words = str(_("More arrived than was outstanding"))
-                self.give_back(d, amount=d.facts.unapplied, unapplied=d.facts.unapplied, reason=words)
+            # While a cancellation can be undone, the order may need it: whatever ends that gives it back.
+            if surplus and d.order.undo_until is None:
+                # What was left over before is money whose refund a person closed as failed: that is seen to.
+                closed = payments.closed_refunds(references=[d.number])[d.number]
+                over = d.facts.left_over - min(d.left_over, closed)
+                if over > 0:
+                    words = str(_("More arrived than was outstanding"))
+                    self.give_back(d, amount=over, unapplied=over, reason=words)
         return event
 
     def _make_room(self, d: Decision, amount: Decimal) -> None:

@@ -51,6 +51,8 @@ class Policing(HandlerBase):
     _by_staff: tuple[int, dict[str, Decimal]] | None = None
     # The run whose orders this handler cancels: what of it still waits is not counted beside what it does.
     _run_at_work: BulkRun | None = None
+    # Whether its orders were agreed to.
+    _is_agreed = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -152,14 +154,15 @@ class Policing(HandlerBase):
         """Wait for whoever counts the same now, then count anew: of two at a limit, the second sees the first.
 
         What is counted by a policy is locked until the transaction ends, after the orders and before anything else:
-        the person's day, the customer's month, the store's hour.
+        the person's day, the customer's month, the store's hour. What a run was begun with is counted since it began:
+        workers at its parts do not wait for one another, but who counts beside them sees a part before or after.
         """
         if self.actor.is_system or not self.approval_policies().counts:
             return
         keys = self.counted_by(orders)
         if all(recall(("turn", key)) for key in keys):
             return  # many at once: locked and counted for all of them ahead
-        take_turns(keys)
+        take_turns(keys, shared=self._is_agreed)
         self._by_staff = None
         self._in_store.clear()
         self._of_customer.clear()

@@ -87,6 +87,7 @@ class Reinstating(Submitting):
             row.save(update_fields=["status", "undone_at", "undone_by", "outcome"])
             jobs.call_off([finish_key(row)], note=str(_("Undone")))
             d.details["cancellation"] = str(row.uuid)
+            self.give_back_surplus(d)  # of what came in while it was not clear what the order would cost
         return event
 
     def _ask_again(self, d: Decision, units: Mapping[int, int]) -> None:

@@ -12,14 +12,17 @@ from django.db import connection
 SPACE, SPACE_BEFORE_ORDERS = 0x0DE5, 0x0DE6
 # Each lock takes a place in the server's memory, which has 6400 as it is delivered: a run of 10 000 customers must fit.
 SLOTS = 1024
+ALONE = "SELECT pg_advisory_xact_lock(%s, number) FROM unnest(%s::int[]) WITH ORDINALITY AS turn (number, place)"
+SHARED = ALONE.replace("xact_lock", "xact_lock_shared")
 
 
-def take_turns(keys: Iterable[str], *, before_orders: bool = False) -> None:
+def take_turns(keys: Iterable[str], *, before_orders: bool = False, shared: bool = False) -> None:
     """This will lock names, which need no row of their own, until the transaction ends; all of them in one order.
 
     Two names may share a lock, by chance: then they wait for one another for nothing. On SQLite there is nothing to do,
     for its transactions are IMMEDIATE: it is one after the other already. The order is locked before, or none is yet
-    (before_orders).
+    (before_orders). Those who count nothing anew (shared) wait for those who do, and these for them, but not for one
+    another.
     """
     numbers = sorted({_number(key) for key in keys})
     if not numbers or connection.vendor != "postgresql":
@@ -27,7 +30,7 @@ def take_turns(keys: Iterable[str], *, before_orders: bool = False) -> None:
     with connection.cursor() as cursor:
         # In the order of the array, so that two who want the same ones never wait for one another.
         cursor.execute(
-            "SELECT pg_advisory_xact_lock(%s, number) FROM unnest(%s::int[]) WITH ORDINALITY AS turn (number, place)",
+            SHARED if shared else ALONE,
             [SPACE_BEFORE_ORDERS if before_orders else SPACE, numbers],
         )
 

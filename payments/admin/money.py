@@ -39,9 +39,11 @@ from payments.rules import masked_iban
 from payments.services import credit
 from shop.actors import Actor
 from shop.errors import Refused
+from shop.models import Store
 from shop.money import shown
 from shop.search import IndexedSearch, as_typed
 from shop.staff import Action, ActionForm, BulkTold, ReadOnlyActionsAdmin, ReadOnlyAdmin, StoreFilter, actor_of
+from shop.templatetags.desk import badge
 
 if TYPE_CHECKING:
     TabularInline = admin.TabularInline[Any, Any]
@@ -55,6 +57,14 @@ else:  # generic for the type checker only
 
 # Who works off the inbox makes the transfers that are to be made by hand.
 TRANSFERS = "shop.handle_job"
+
+
+class StatusShown:
+    """A status in words and colour, as on every other page of the desk."""
+
+    @admin.display(description=gettext_lazy("status"), ordering="status")
+    def status_shown(self, row: Transaction | Refund | Dispute) -> SafeString:
+        return badge(row.status, row.get_status_display())
 
 
 class ReadOnlyInline(TabularInline):
@@ -71,11 +81,11 @@ class ReadOnlyInline(TabularInline):
         return False
 
 
-class TransactionInline(ReadOnlyInline):
+class TransactionInline(StatusShown, ReadOnlyInline):
     model = Transaction
     ordering = ["pk"]
-    fields = ["kind", "amount_shown", "status", "cause", "gateway_reference", "error", "created_at", "settled_at"]
-    readonly_fields = ["amount_shown", "created_at"]
+    fields = ["kind", "amount_shown", "status_shown", "cause", "gateway_reference", "error", "created_at", "settled_at"]
+    readonly_fields = ["amount_shown", "status_shown", "created_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).select_related("payment")
@@ -91,17 +101,48 @@ class AttemptInline(ReadOnlyInline):
     fields = ["number", "outcome", "started_at", "finished_at", "gateway_reference", "error"]
 
 
+class GatewayFilter(admin.SimpleListFilter):
+    """By one of the gateways that the shop has. The admin's own filter reads the whole table for those it names."""
+
+    title = gettext_lazy("gateway")
+    parameter_name = "gateway"
+    path = "gateway"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(code, services.gateway_label(code)) for code in settings.PAYMENT_GATEWAYS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(**{self.path: self.value()}) if self.value() else queryset
+
+
+class PaymentsGatewayFilter(GatewayFilter):
+    path = "payment__gateway"
+
+
+class CurrencyFilter(admin.SimpleListFilter):
+    """By one of the currencies that stores sell in."""
+
+    title = gettext_lazy("currency")
+    parameter_name = "currency"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        codes = Store.objects.order_by("currency").values_list("currency", flat=True).distinct()
+        return [(code, code) for code in codes]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(currency=self.value()) if self.value() else queryset
+
+
 @admin.register(Payment)
 class PaymentAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """A payment with all that was asked of its gateway."""
 
     store_path = "store"
     list_display = ["reference", "gateway", "amount_shown", "captured_shown", "refunded_shown", "store", "created_at"]
-    list_filter = ["gateway", StoreFilter, "currency", "created_at"]
+    list_filter = [GatewayFilter, StoreFilter, CurrencyFilter, "created_at"]
     list_select_related = ["store"]
     search_fields = ["reference", "transactions__gateway_reference"]
     search_help_text = gettext_lazy("Order number, or a reference at the gateway.")
-    date_hierarchy = "created_at"
     fields = [
         ("reference", "store"),
         ("gateway", "details"),
@@ -161,18 +202,18 @@ def _not_closable(row: Transaction, actor: Actor) -> Refused | None:
 
 
 @admin.register(Transaction)
-class TransactionAdmin(IndexedSearch, ReadOnlyActionsAdmin):
+class TransactionAdmin(StatusShown, IndexedSearch, ReadOnlyActionsAdmin):
     """One movement of money, with every call of the gateway that was made for it."""
 
     store_path = "payment__store"
-    list_display = ["reference", "kind", "amount_shown", "status", "gateway", "error", "created_at", "settled_at"]
-    list_filter = ["status", "kind", "payment__gateway", StoreFilter, "created_at"]
+    list_display = ["reference", "kind", "amount_shown", "status_shown", "gateway", "error", "created_at", "settled_at"]
+    list_filter = ["status", "kind", PaymentsGatewayFilter, StoreFilter, "created_at"]
     list_select_related = ["payment"]
     search_fields = ["payment__reference", "gateway_reference", "key"]
     search_help_text = gettext_lazy("Order number, or a reference or key at the gateway.")
     fields = [
         "payment_link",
-        ("kind", "amount_shown", "status"),
+        ("kind", "amount_shown", "status_shown"),
         ("cause", "refund", "destination"),
         ("gateway_key", "gateway_reference"),
         "error",
@@ -217,19 +258,18 @@ class TransactionAdmin(IndexedSearch, ReadOnlyActionsAdmin):
 
 
 @admin.register(Refund)
-class RefundAdmin(IndexedSearch, ReadOnlyActionsAdmin):
+class RefundAdmin(StatusShown, IndexedSearch, ReadOnlyActionsAdmin):
     """A decision to give money back, with its transactions."""
 
     store_path = "store"
-    list_display = ["reference", "amount_shown", "status", "reason", "store", "created_at", "settled_at"]
-    list_filter = ["status", "origin", StoreFilter, "currency", "created_at"]
+    list_display = ["reference", "amount_shown", "status_shown", "reason", "store", "created_at", "settled_at"]
+    list_filter = ["status", "origin", StoreFilter, CurrencyFilter, "created_at"]
     list_select_related = ["store"]
     search_fields = ["reference", "cause"]
     search_help_text = gettext_lazy("Order number.")
-    date_hierarchy = "created_at"
     fields = [
         ("reference", "store"),
-        ("amount_shown", "status", "origin"),
+        ("amount_shown", "status_shown", "origin"),
         "reason",
         ("goes_to", "owner"),
         "consent",
@@ -391,7 +431,7 @@ class CreditAccountAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     list_display = ["owner", "kind", "balance_shown", "held_shown", "currency"]
     list_filter = ["kind", "currency"]
     list_select_related = ["owner"]
-    search_fields = ["entries__reference"]
+    search_fields = ["entries__reference", "owner__email__upper"]
     words_searched = ["owner__email__icontains", "owner__first_name__icontains", "owner__last_name__icontains"]
     search_help_text = gettext_lazy("Customer's name or e-mail address, or an order number.")
     autocomplete_fields = ["owner"]
@@ -450,17 +490,19 @@ def _replay(row: WebhookReceived, actor: Actor, data: dict[str, Any]) -> str:
 class WebhookReceivedAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     """What gateways told by webhooks, as it came, and what became of it."""
 
-    list_display = ["kind", "reference", "outcome", "told", "received_at"]
-    list_filter = ["outcome", "gateway", "received_at"]
-    search_fields = ["reference"]
-    words_searched = ["kind__icontains"]
+    list_display = ["kind", "reference", "outcome_shown", "told", "received_at"]
+    list_filter = ["outcome", GatewayFilter, "received_at"]
+    search_fields = ["reference", "kind"]
     search_help_text = gettext_lazy("Order number, an event's id at the gateway, or its kind.")
     show_full_result_count = False
     list_per_page = 50
     actions = ["replay"]
     fieldsets = [
         (None, {"fields": ["kind", "event_id", "gateway", "received_at"]}),
-        (gettext_lazy("What became of it"), {"fields": ["outcome", "told", "reference", "processed_at", "replays"]}),
+        (
+            gettext_lazy("What became of it"),
+            {"fields": ["outcome_shown", "told", "reference", "processed_at", "replays"]},
+        ),
         (gettext_lazy("What was received"), {"fields": ["body_shown"]}),
     ]
     readonly_fields = ["body_shown"]
@@ -491,6 +533,10 @@ class WebhookReceivedAdmin(IndexedSearch, ReadOnlyActionsAdmin):
         known = queryset.filter(gateway__in=list(settings.PAYMENT_GATEWAYS), event_id__in=ids)  # as its index begins
         return (known, False) if known.exists() else super().get_search_results(request, queryset, search_term)
 
+    @admin.display(description=gettext_lazy("outcome"), ordering="outcome")
+    def outcome_shown(self, row: WebhookReceived) -> SafeString:
+        return badge(row.outcome, row.get_outcome_display())
+
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return actor_of(request).may("payments.replay_webhookreceived")
 
@@ -513,18 +559,26 @@ class WebhookReceivedAdmin(IndexedSearch, ReadOnlyActionsAdmin):
 
 
 @admin.register(Dispute)
-class DisputeAdmin(IndexedSearch, ReadOnlyAdmin, ModelAdmin):
+class DisputeAdmin(StatusShown, IndexedSearch, ReadOnlyAdmin, ModelAdmin):
     """Money that customers' banks asked back. It is answered at the gateway; here is what it did to the books."""
 
-    list_display = ["reference", "amount_shown", "status", "reason_shown", "respond_by", "charged_back", "opened_at"]
-    list_filter = ["status", "payment__gateway", "opened_at"]
+    list_display = [
+        "reference",
+        "amount_shown",
+        "status_shown",
+        "reason_shown",
+        "respond_by",
+        "charged_back",
+        "opened_at",
+    ]
+    list_filter = ["status", PaymentsGatewayFilter, "opened_at"]
     list_select_related = ["payment", "chargeback"]
     search_fields = ["payment__reference"]
     words_searched = ["gateway_reference__iexact"]  # disputes are few
     search_help_text = gettext_lazy("Order number, or the dispute's id at the gateway.")
     fields = [
         "task",
-        "status",
+        "status_shown",
         "payment_link",
         "gateway_reference",
         "amount_shown",

@@ -79,6 +79,11 @@ class Migration(migrations.Migration):
                 'verbose_name': 'payment',
                 'verbose_name_plural': 'payments',
                 'ordering': ['-id'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('captured__lte', models.F('capture_reserved')), ('refund_reserved__lte', models.F('captured')), ('refunded__gte', 0), ('refunded__lte', models.F('refund_reserved'))), name='payment_refunds_bounded'),
+                    models.CheckConstraint(condition=models.Q(('authorized__lte', models.F('amount')), ('capture_reserved__lte', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('authorized'), '-', models.F('voided')), '+', models.Value(Decimal('0.0005')))), ('voided__gte', 0)), name='payment_captures_bounded'),
+                    models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='payment_of_something'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -99,6 +104,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'refund',
                 'verbose_name_plural': 'refunds',
                 'ordering': ['-id'],
+                'constraints': [models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='refund_of_something')],
             },
         ),
         migrations.CreateModel(
@@ -124,6 +130,16 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'transactions',
                 'ordering': ['-id'],
                 'permissions': [('close_transaction', 'Can close transactions that a gateway refused')],
+                'indexes': [
+                    models.Index(condition=models.Q(('status__in', ['succeeded', 'failed']), _negated=True), fields=['created_at'], name='transaction_open'),
+                    models.Index(condition=models.Q(('settled_at__isnull', False)), fields=['settled_at'], name='transaction_settled'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('kind', 'cause'), name='transaction_cause_once'),
+                    models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='transaction_of_something'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('kind', 'refund'), ('refund__isnull', False)), models.Q(models.Q(('kind', 'refund'), _negated=True), ('refund__isnull', True)), _connector='OR'), name='transaction_refund_has_refund'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('settled_at__isnull', False), ('status__in', ['succeeded', 'failed'])), models.Q(models.Q(('status__in', ['succeeded', 'failed']), _negated=True), ('settled_at__isnull', True)), _connector='OR'), name='transaction_final_is_settled'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -143,50 +159,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'attempt',
                 'verbose_name_plural': 'attempts',
                 'ordering': ['transaction', 'number'],
+                'constraints': [models.UniqueConstraint(fields=('transaction', 'number'), name='attempt_number_once')],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='payment',
-            constraint=models.CheckConstraint(condition=models.Q(('captured__lte', models.F('capture_reserved')), ('refund_reserved__lte', models.F('captured')), ('refunded__gte', 0), ('refunded__lte', models.F('refund_reserved'))), name='payment_refunds_bounded'),
-        ),
-        migrations.AddConstraint(
-            model_name='payment',
-            constraint=models.CheckConstraint(condition=models.Q(('authorized__lte', models.F('amount')), ('capture_reserved__lte', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('authorized'), '-', models.F('voided')), '+', models.Value(Decimal('0.0005')))), ('voided__gte', 0)), name='payment_captures_bounded'),
-        ),
-        migrations.AddConstraint(
-            model_name='payment',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='payment_of_something'),
-        ),
-        migrations.AddConstraint(
-            model_name='refund',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='refund_of_something'),
-        ),
-        migrations.AddIndex(
-            model_name='transaction',
-            index=models.Index(condition=models.Q(('status__in', ['succeeded', 'failed']), _negated=True), fields=['created_at'], name='transaction_open'),
-        ),
-        migrations.AddIndex(
-            model_name='transaction',
-            index=models.Index(condition=models.Q(('settled_at__isnull', False)), fields=['settled_at'], name='transaction_settled'),
-        ),
-        migrations.AddConstraint(
-            model_name='transaction',
-            constraint=models.UniqueConstraint(fields=('kind', 'cause'), name='transaction_cause_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='transaction',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='transaction_of_something'),
-        ),
-        migrations.AddConstraint(
-            model_name='transaction',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'refund'), ('refund__isnull', False)), models.Q(models.Q(('kind', 'refund'), _negated=True), ('refund__isnull', True)), _connector='OR'), name='transaction_refund_has_refund'),
-        ),
-        migrations.AddConstraint(
-            model_name='transaction',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('settled_at__isnull', False), ('status__in', ['succeeded', 'failed'])), models.Q(models.Q(('status__in', ['succeeded', 'failed']), _negated=True), ('settled_at__isnull', True)), _connector='OR'), name='transaction_final_is_settled'),
-        ),
-        migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('transaction', 'number'), name='attempt_number_once'),
         ),
     ]

@@ -31,6 +31,11 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'credit accounts',
                 'ordering': ['-id'],
                 'permissions': [('adjust_credit', "Can grant and adjust customers' credit")],
+                'constraints': [
+                    models.UniqueConstraint(fields=('owner', 'currency', 'kind'), name='credit_account_once', violation_error_message='This customer has such an account already.'),
+                    models.CheckConstraint(condition=models.Q(('balance__gte', 0)), name='credit_balance_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('held__gte', 0), ('held__lte', models.F('balance'))), name='credit_held_bounded'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -53,30 +58,11 @@ class Migration(migrations.Migration):
                 'verbose_name': 'credit entry',
                 'verbose_name_plural': 'credit entries',
                 'ordering': ['-id'],
+                'indexes': [
+                    models.Index(fields=['account', '-id'], name='credit_entry_ledger'),
+                    models.Index(condition=models.Q(('expires_at__isnull', False)), fields=['expires_at'], name='credit_entry_expiry'),
+                ],
+                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('amount', 0), ('held_amount', 0), ('kind', 'refused')), models.Q(models.Q(('kind', 'refused'), _negated=True), models.Q(('amount', 0), ('held_amount', 0), _negated=True)), _connector='OR'), name='credit_entry_moves_something')],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='creditaccount',
-            constraint=models.UniqueConstraint(fields=('owner', 'currency', 'kind'), name='credit_account_once', violation_error_message='This customer has such an account already.'),
-        ),
-        migrations.AddConstraint(
-            model_name='creditaccount',
-            constraint=models.CheckConstraint(condition=models.Q(('balance__gte', 0)), name='credit_balance_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='creditaccount',
-            constraint=models.CheckConstraint(condition=models.Q(('held__gte', 0), ('held__lte', models.F('balance'))), name='credit_held_bounded'),
-        ),
-        migrations.AddIndex(
-            model_name='creditentry',
-            index=models.Index(fields=['account', '-id'], name='credit_entry_ledger'),
-        ),
-        migrations.AddIndex(
-            model_name='creditentry',
-            index=models.Index(condition=models.Q(('expires_at__isnull', False)), fields=['expires_at'], name='credit_entry_expiry'),
-        ),
-        migrations.AddConstraint(
-            model_name='creditentry',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount', 0), ('held_amount', 0), ('kind', 'refused')), models.Q(models.Q(('kind', 'refused'), _negated=True), models.Q(('amount', 0), ('held_amount', 0), _negated=True)), _connector='OR'), name='credit_entry_moves_something'),
         ),
     ]

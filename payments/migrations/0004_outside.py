@@ -38,11 +38,19 @@ class Migration(migrations.Migration):
                 ('respond_by', models.DateTimeField(blank=True, null=True, verbose_name='answer by')),
                 ('opened_at', models.DateTimeField(verbose_name='opened')),
                 ('ended_at', models.DateTimeField(blank=True, null=True, verbose_name='ended')),
+                ('chargeback', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='dispute', to='payments.transaction', verbose_name='chargeback')),
+                ('payment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='disputes', to='payments.payment', verbose_name='payment')),
             ],
             options={
                 'verbose_name': 'dispute',
                 'verbose_name_plural': 'disputes',
                 'ordering': ['-id'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('payment', 'gateway_reference'), name='dispute_once'),
+                    models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='dispute_of_something'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', False), ('status__in', ['won', 'lost'])), models.Q(models.Q(('status__in', ['won', 'lost']), _negated=True), ('ended_at__isnull', True)), _connector='OR'), name='dispute_ended_has_date'),
+                    models.CheckConstraint(condition=models.Q(('chargeback__isnull', True), ('status', 'lost'), _connector='OR'), name='dispute_only_lost_is_charged_back'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -65,6 +73,10 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'received webhooks',
                 'ordering': ['-id'],
                 'permissions': [('replay_webhookreceived', 'Can process received webhooks again')],
+                'constraints': [
+                    models.UniqueConstraint(fields=('gateway', 'event_id'), name='webhook_received_once'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('outcome', 'waiting'), ('processed_at__isnull', True)), models.Q(models.Q(('outcome', 'waiting'), _negated=True), ('processed_at__isnull', False)), _connector='OR'), name='webhook_processed_has_outcome'),
+                ],
             },
         ),
         migrations.AddField(
@@ -90,40 +102,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='transaction',
             index=models.Index(condition=models.Q(('gateway_reference', ''), _negated=True), fields=['gateway_reference'], name='transaction_at_gateway'),
-        ),
-        migrations.AddField(
-            model_name='dispute',
-            name='chargeback',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='dispute', to='payments.transaction', verbose_name='chargeback'),
-        ),
-        migrations.AddField(
-            model_name='dispute',
-            name='payment',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='disputes', to='payments.payment', verbose_name='payment'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhookreceived',
-            constraint=models.UniqueConstraint(fields=('gateway', 'event_id'), name='webhook_received_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='webhookreceived',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('outcome', 'waiting'), ('processed_at__isnull', True)), models.Q(models.Q(('outcome', 'waiting'), _negated=True), ('processed_at__isnull', False)), _connector='OR'), name='webhook_processed_has_outcome'),
-        ),
-        migrations.AddConstraint(
-            model_name='dispute',
-            constraint=models.UniqueConstraint(fields=('payment', 'gateway_reference'), name='dispute_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='dispute',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='dispute_of_something'),
-        ),
-        migrations.AddConstraint(
-            model_name='dispute',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', False), ('status__in', ['won', 'lost'])), models.Q(models.Q(('status__in', ['won', 'lost']), _negated=True), ('ended_at__isnull', True)), _connector='OR'), name='dispute_ended_has_date'),
-        ),
-        migrations.AddConstraint(
-            model_name='dispute',
-            constraint=models.CheckConstraint(condition=models.Q(('chargeback__isnull', True), ('status', 'lost'), _connector='OR'), name='dispute_only_lost_is_charged_back'),
         ),
         migrations.RunPython(fill, migrations.RunPython.noop),
     ]

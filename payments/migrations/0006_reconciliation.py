@@ -52,6 +52,10 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'reconciliations',
                 'ordering': ['-id'],
                 'permissions': [('run_reconciliation', 'Can compare the books with gateways')],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('finished_at__isnull', True)), fields=('gateway',), name='reconciliation_one_at_a_time'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', ['done', 'failed'])), models.Q(models.Q(('state__in', ['done', 'failed']), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='reconciliation_finished_has_state'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -87,31 +91,15 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'differences',
                 'ordering': ['-id'],
                 'permissions': [('accept_difference', 'Can accept differences between the books')],
+                'indexes': [
+                    models.Index(fields=['gateway', 'thing'], name='difference_thing'),
+                    models.Index(condition=models.Q(('state', 'open')), fields=['gateway', 'happened_at'], name='difference_open'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('state', 'open')), fields=('gateway', 'kind', 'thing'), name='difference_open_once'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('resolved_at__isnull', True), ('state', 'open')), models.Q(models.Q(('state', 'open'), _negated=True), ('resolved_at__isnull', False)), _connector='OR'), name='difference_ended_has_date'),
+                ],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='reconciliation',
-            constraint=models.UniqueConstraint(condition=models.Q(('finished_at__isnull', True)), fields=('gateway',), name='reconciliation_one_at_a_time'),
-        ),
-        migrations.AddConstraint(
-            model_name='reconciliation',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', ['done', 'failed'])), models.Q(models.Q(('state__in', ['done', 'failed']), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='reconciliation_finished_has_state'),
-        ),
-        migrations.AddIndex(
-            model_name='difference',
-            index=models.Index(fields=['gateway', 'thing'], name='difference_thing'),
-        ),
-        migrations.AddIndex(
-            model_name='difference',
-            index=models.Index(condition=models.Q(('state', 'open')), fields=['gateway', 'happened_at'], name='difference_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='difference',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'open')), fields=('gateway', 'kind', 'thing'), name='difference_open_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='difference',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('resolved_at__isnull', True), ('state', 'open')), models.Q(models.Q(('state', 'open'), _negated=True), ('resolved_at__isnull', False)), _connector='OR'), name='difference_ended_has_date'),
         ),
         migrations.RunPython(fill, migrations.RunPython.noop),
     ]

@@ -46,7 +46,8 @@ class WebhookReceived(models.Model):
         indexes = [
             models.Index(
                 fields=["processed_at"], name="webhook_processed", condition=models.Q(processed_at__isnull=False)
-            )
+            ),
+            models.Index(fields=["kind"], name="webhook_kind"),
         ]
 
     def __str__(self) -> str:

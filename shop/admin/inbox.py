@@ -14,6 +14,8 @@ from django.db.models import Case, F, OuterRef, QuerySet, Subquery, Value, When
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -23,7 +25,7 @@ from orders.models import Order
 from shop import jobs
 from shop.actors import Actor, staff_who_may
 from shop.admin.filters import DueFilter, KindFilter, OwnerFilter, StateFilter
-from shop.admin.words import kind_label, name_of, what_happened, what_to_do
+from shop.admin.words import name_of, what_happened, what_to_do
 from shop.errors import Refused, Words
 from shop.models import Job, User
 from shop.search import IndexedSearch
@@ -47,7 +49,7 @@ FIELDS = [
     "last_error",
     "outcome",
     "created_at",
-    "run_at",
+    "runs_from",
     "first_sent_at",
     "done_at",
     "resolved_by",
@@ -56,7 +58,7 @@ FIELDS = [
     "args",
 ]
 # What the page shows under another name than the job's own: empty where that is.
-SHOWN_OF = {"owner_name": "owner", "due": "due_at"}
+SHOWN_OF = {"owner_name": "owner", "due": "due_at", "runs_from": "run_at"}
 # Said of what waits for a person only.
 FOR_PERSONS = {"what_happened", "what_to_do"}
 
@@ -127,10 +129,10 @@ def _not_yours_to_take(job: Job, actor: Actor) -> Refused | None:
 
 
 def _ask_for_all(rows: Sequence[Any]) -> None:
-    """Ask for many jobs at once what `_is_only_by_hand` tells."""
-    by_hand = jobs.only_by_hand(row for row in rows if row.state == Job.State.NEEDS_ATTENTION)
+    """Ask for many jobs at once what `_is_only_by_hand` and `_what` tell."""
+    by_hand, words = jobs.only_by_hand(row for row in rows if row.state == Job.State.NEEDS_ATTENTION), jobs.about(rows)
     for row in rows:
-        row.is_only_by_hand = row.pk in by_hand
+        row.is_only_by_hand, row.about = row.pk in by_hand, words[row.pk]
 
 
 def _is_only_by_hand(job: Any) -> bool:
@@ -138,6 +140,14 @@ def _is_only_by_hand(job: Any) -> bool:
     if not hasattr(job, "is_only_by_hand"):
         job.is_only_by_hand = job.pk in jobs.only_by_hand([job])
     return bool(job.is_only_by_hand)
+
+
+def _what(job: Any) -> Words:
+    """Asked once for each job; for a list, `_ask_for_all` has asked for all of them."""
+    if not hasattr(job, "about"):
+        job.about = jobs.about([job])[job.pk]
+    words: Words = job.about
+    return words
 
 
 def _what_to_do(job: Job) -> Words:
@@ -153,7 +163,7 @@ def _what_happened(job: Job) -> Words:
 
 def _facts(job: Job, actor: Actor) -> dict[str, Any]:
     return {
-        "what": kind_label(job.kind),
+        "what": _what(job),
         "what_happened": _what_happened(job),
         "what_to_do": _what_to_do(job),
         "owner": name_of(job.owner),
@@ -164,25 +174,25 @@ def _try_again(job: Job, actor: Actor, data: dict[str, Any]) -> Words:
     if (no := _not_to_try(job, actor)) is not None:
         raise no
     jobs.retry_by_hand(job.pk)
-    return _("It is being tried again: %(what)s.") % {"what": kind_label(job.kind)}
+    return _("It is being tried again: %(what)s.") % {"what": _what(job)}
 
 
 def _done_by_hand(job: Job, actor: Actor, data: dict[str, Any]) -> Words:
     jobs.finish_by_hand(job.pk, user_id=actor.user_id, actor_name=actor.name, note=data["note"])
-    return _("Noted as done by hand: %(what)s.") % {"what": kind_label(job.kind)}
+    return _("Noted as done by hand: %(what)s.") % {"what": _what(job)}
 
 
 def _take(job: Job, actor: Actor, data: dict[str, Any]) -> Words:
     assert actor.user_id is not None  # nobody else reaches the admin
     jobs.give(job.pk, owner_id=actor.user_id, instead_of=data["seen"])
-    return _("This is your work now: %(what)s.") % {"what": kind_label(job.kind)}
+    return _("This is your work now: %(what)s.") % {"what": _what(job)}
 
 
 def _give(job: Job, actor: Actor, data: dict[str, Any]) -> Words:
     jobs.give(job.pk, owner_id=data["to"].pk, instead_of=data["seen"])
     return _("This is the work of %(owner)s now: %(what)s.") % {
         "owner": name_of(data["to"]),
-        "what": kind_label(job.kind),
+        "what": _what(job),
     }
 
 
@@ -301,11 +311,11 @@ class JobAdmin(IndexedSearch, ReadOnlyActionsAdmin):
             return render_to_string("admin/desk/buttons.html", {"buttons": buttons, "small": True})
 
         do.short_description = _("Do")  # type: ignore[attr-defined]
-        return [*self.list_display, do]
+        return [*self.list_display, do] if self.has_handle_permission(request) else self.list_display
 
     @admin.display(description=gettext_lazy("what"))
     def what(self, job: Job) -> SafeString:
-        return format_html("{} {}", kind_label(job.kind), self.state_badge(job))
+        return format_html("{} {}", _what(job), self.state_badge(job))
 
     @admin.display(description=gettext_lazy("state"))
     def state_badge(self, job: Job) -> SafeString:
@@ -343,6 +353,10 @@ class JobAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     @admin.display(description=gettext_lazy("outcome"))
     def outcome(self, job: Job) -> Words:
         return _("Not known: the answer never came. It is looked up before anything is sent again.")
+
+    @admin.display(description=gettext_lazy("to be done from"))
+    def runs_from(self, job: Job) -> str:
+        return date_format(timezone.localtime(job.run_at), "DATETIME_FORMAT")
 
     @admin.display(description=gettext_lazy("attempts"))
     def tries(self, job: Job) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -115,6 +116,9 @@ class ApiTokenAdmin(ReadOnlyActionsAdmin):
         form=IssueForm,
         primary=True,
     )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        return super().get_queryset(request).filter(pk__in=tokens.of(actor_of(request)).values("pk"))
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.issue_page)

@@ -42,6 +42,7 @@ class Migration(migrations.Migration):
                 'verbose_name': 'user',
                 'verbose_name_plural': 'users',
                 'abstract': False,
+                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('email'), condition=models.Q(('email', ''), _negated=True), name='user_email_once', violation_error_message='There is an account with this e-mail address.')],
             },
             managers=[
                 ('objects', django.contrib.auth.models.UserManager()),
@@ -113,38 +114,17 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'jobs',
                 'ordering': ['-id'],
                 'permissions': [('handle_job', 'Can retry jobs and mark them as done by hand')],
+                'indexes': [
+                    models.Index(condition=models.Q(('state', 'waiting')), fields=['run_at'], name='job_waiting'),
+                    models.Index(condition=models.Q(('state', 'running')), fields=['lease_until'], name='job_running'),
+                    models.Index(condition=models.Q(('state', 'needs_attention')), fields=['created_at'], name='job_attention'),
+                    models.Index(fields=['reference'], name='job_reference'),
+                    models.Index(condition=models.Q(('batch__isnull', False)), fields=['batch'], name='job_batch'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'running'), ('lease_until__isnull', False), ('lease_token__isnull', False)), models.Q(models.Q(('state', 'running'), _negated=True), ('lease_until__isnull', True), ('lease_token__isnull', True)), _connector='OR'), name='job_running_has_lease'),
+                    models.CheckConstraint(condition=models.Q(('attempts__lte', models.F('max_attempts'))), name='job_attempts_bounded'),
+                ],
             },
-        ),
-        migrations.AddConstraint(
-            model_name='user',
-            constraint=models.UniqueConstraint(django.db.models.functions.text.Lower('email'), condition=models.Q(('email', ''), _negated=True), name='user_email_once', violation_error_message='There is an account with this e-mail address.'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('state', 'waiting')), fields=['run_at'], name='job_waiting'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('state', 'running')), fields=['lease_until'], name='job_running'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('state', 'needs_attention')), fields=['created_at'], name='job_attention'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['reference'], name='job_reference'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('batch__isnull', False)), fields=['batch'], name='job_batch'),
-        ),
-        migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'running'), ('lease_until__isnull', False), ('lease_token__isnull', False)), models.Q(models.Q(('state', 'running'), _negated=True), ('lease_until__isnull', True), ('lease_token__isnull', True)), _connector='OR'), name='job_running_has_lease'),
-        ),
-        migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(('attempts__lte', models.F('max_attempts'))), name='job_attempts_bounded'),
         ),
     ]

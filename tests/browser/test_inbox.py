@@ -39,7 +39,7 @@ def test_a_failed_refund_is_tried_again_and_gone(
     desk = browse(manager)
     desk.open(reverse("admin:index"))
     follow(desk.page, desk.page.locator('.desk-card[data-card="inbox"]'))
-    desk.sees("Move money", str(order.number), "The demo gateway refused the connection.")
+    desk.sees("Refund €", str(order.number), "The demo gateway refused the connection.")
     desk.do("Try again")
     desk.press("Try again")
     desk.sees("It is being tried again")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from babel.messages.extract import extract_from_file
 from django.conf import settings
+from django.test import Client
 from django.utils import translation
 from django.utils.translation import trans_real
 
@@ -30,7 +31,7 @@ CUSTOMERS_ONLY = (
     "checkout/rules.py",
     "checkout/services/*.py",
     "checkout/api/*.py",
-    "checkout/views.py",
+    "checkout/views/*.py",
     "orders/api/cancelling.py",
     "orders/api/asking.py",
     "orders/api/addresses.py",
@@ -126,3 +127,13 @@ def test_what_a_card_is_authorized_for_is_not_asked_of_the_customer(
     order = Order.objects.get(pk=order.pk)
     assert (order.facts.outstanding, order.facts.is_secured) == (Decimal("10.00"), True)
     assert "Still to be paid" not in said(page(browser(customer), f"/shop/orders/{order.number}/"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_address_with_nothing_behind_it_answers_in_the_visitors_language(client: Client, language: str) -> None:
+    answer = client.get("/nowhere/at/all/", headers={"accept": "text/html", "accept-language": language})
+    words = answer.content.decode()
+    assert answer.status_code == 404
+    assert f'lang="{language}"' in words
+    for english in ("There is nothing here", "The address is wrong", "Go to the shop", "Go to the desk"):
+        assert english not in words

@@ -131,6 +131,15 @@ def test_a_guest_finds_an_order_by_number_and_e_mail(
     assert late.status_code == 429
 
 
+def test_however_a_number_is_written_its_tries_are_counted_together(visitor: Client, ada: User) -> None:
+    """Each with another e-mail: nobody finds out who placed an order by trying one after the other."""
+    answers = [
+        send(visitor, "/shop/track/", "/shop/track/", number="#" * (n % 7) + "100000001", email=f"a{n}@example.com")
+        for n in range(21)
+    ]
+    assert [answer.status_code for answer in answers] == [404] * 20 + [429]
+
+
 def test_orders_are_found_by_number_and_by_what_was_ordered(
     browser: Callable[..., Client], customer: User, store: Store, place: Callable[..., Order]
 ) -> None:

@@ -182,3 +182,11 @@ def test_the_lists_take_as_many_queries_for_many_rows_as_for_few(model, stocked,
             client.get(reverse(f"admin:inventory_{model}_changelist"))
         counts.append(len(queries))
     assert counts[0] == counts[1]
+
+
+def test_products_to_choose_from_are_in_one_order(client, staff, stocked) -> None:
+    """Their pages would overlap else, and Django warns of it."""
+    stocked(1)
+    client.force_login(staff("Admin"))
+    asked = {"app_label": "inventory", "model_name": "stockrecord", "field_name": "product", "term": ""}
+    assert len(client.get(reverse("admin:autocomplete"), asked).json()["results"]) == 1

@@ -22,6 +22,7 @@ from orders.models import CancellationReason, JournalEntry, Order, Status
 from orders.processing import EventHandler
 from orders.processing.requesting import Wish
 from payments.models import Transaction
+from shop import search
 from shop.models import Store, User
 from tests import factories
 from tests.orders.test_withdrawal import declare
@@ -150,7 +151,7 @@ def test_filters_choose_status_hold_request_store_method_and_day(
 def test_counting_stops_and_the_list_says_so(
     manager: User, client: Client, place: Place, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order_admin, "COUNTED", 3)
+    monkeypatch.setattr(search, "COUNTED", 3)
     for _n in range(5):
         place(store=store)
     answer = client.get(LIST)

@@ -8,11 +8,12 @@ from decimal import Decimal
 import pytest
 from django.test import Client
 
-from orders.models import Order, Status
-from orders.processing import EventHandler
+from orders.models import CancelRule, Order, Status
+from orders.processing import EventHandler, get_event_handler
 from payments import services as payments
 from payments.models import Payment, Refund
 from shop import jobs
+from shop.actors import Actor
 from shop.models import Job, Store, User
 from tests import factories
 from tests.orders.pages import fill, filled_in, text, url
@@ -29,6 +30,25 @@ def fresh(order: Order) -> Order:
 def inbox(order: Order) -> list[str]:
     waiting = Job.objects.filter(reference=order.number, state=Job.State.NEEDS_ATTENTION).order_by("pk")
     return list(waiting.values_list("last_error", flat=True))
+
+
+def back(order: Order) -> Decimal:
+    """What went back to the customer, or is about to."""
+    return sum((p.refund_reserved for p in Payment.objects.filter(reference=order.number)), Decimal(0))
+
+
+@pytest.fixture
+def undoing(staff: Callable[..., User]) -> EventHandler:
+    """Somebody whose cancellations can be undone for half an hour."""
+    CancelRule.objects.create(undo_minutes=30, direct_statuses=["payment_waiting"])
+    return get_event_handler(Actor.staff(staff("Admin")))
+
+
+def deposit(handler: EventHandler) -> tuple[Order, dict[int, int]]:
+    """An order of 10 of which 8 are here, and its line of 4."""
+    order = factories.place_order([("6.00", 1), ("4.00", 1)], gateway="manual")
+    handler.record_payment(number=order.number or "", amount=Decimal("8.00"))
+    return order, {order.lines.get(total=Decimal(4)).pk: 1}
 
 
 def transferred_back(order: Order) -> None:
@@ -130,3 +150,44 @@ def test_staff_say_that_more_has_arrived_and_read_what_is_missing(
     assert "€7.50 recorded; what is not owed goes back." in text(client.get(told["Location"]))
     work()
     assert (order.lines.get().paid, len(inbox(order)), books()) == (1, 1, [])
+
+
+@pytest.mark.parametrize("refund", [True, False])
+def test_what_a_cancellation_frees_follows_its_plan_also_when_it_could_be_undone(
+    refund: bool, undoing: EventHandler, work: Work, books: Books
+) -> None:
+    order, dropped = deposit(undoing)
+    chosen = {"number": order.number or "", "lines": dropped, "reason": "out_of_stock", "refund": refund}
+    plan = undoing.plan_cancellation(**chosen)
+    undoing.cancel(**chosen, plan=plan)
+    assert back(order) == 0
+    undoing.complete_now(number=order.number or "")
+    work()
+    assert back(order) == plan.refund == (2 if refund else 0)
+    assert (fresh(order).facts.left_over, books()) == (0, [])
+
+
+@pytest.mark.parametrize(("ends", "too_much"), [("undo_cancellation", 1), ("complete_now", 5)])
+def test_more_that_arrives_while_a_cancellation_can_be_undone_waits_for_its_end(
+    ends: str, too_much: int, undoing: EventHandler, work: Work, books: Books
+) -> None:
+    order, dropped = deposit(undoing)
+    undoing.cancel(number=order.number or "", lines=dropped, reason="out_of_stock")
+    undoing.record_payment(number=order.number or "", amount=Decimal("3.00"), surplus=True)
+    assert back(order) == 0
+    getattr(undoing, ends)(number=order.number or "")
+    work()
+    assert (back(order), fresh(order).facts.outstanding, books()) == (too_much, 0, [])
+
+
+def test_what_a_person_closed_as_failed_does_not_go_back_with_the_next_surplus(
+    system: EventHandler, work: Work, books: Books
+) -> None:
+    order = factories.place_order([("10.00", 1)], gateway="manual")
+    system.record_payment(number=order.number or "", amount=Decimal("12.00"), surplus=True)
+    work()
+    row = Refund.objects.get().transactions.get()
+    payments.close_as_failed(transaction_id=row.pk, note="given in cash", actor_name="Ada")
+    work()
+    system.record_payment(number=order.number or "", amount=Decimal("3.00"), surplus=True)
+    assert (back(order), books()) == (3, [])

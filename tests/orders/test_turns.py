@@ -13,7 +13,7 @@ from django.db import connection
 
 from orders import rules
 from orders.models import ApprovalLevel, ApprovalPolicy, BulkRun, Cancellation, Order, Withdrawal
-from orders.processing import approving, declaring, get_event_handler, policies
+from orders.processing import approving, bulkwork, declaring, get_event_handler, policies
 from orders.processing.batch import Batching
 from orders.processing.declaring import MOST_A_DAY, TooManyDeclarations
 from orders.processing.policies import Policing
@@ -77,7 +77,7 @@ def test_of_two_cancellations_at_a_limit_one_needs_approval(
     limit(**counted)
     meet(monkeypatch, Policing, "count_ahead")
     if not locked:  # the control
-        monkeypatch.setattr(policies, "take_turns", lambda keys: None)
+        monkeypatch.setattr(policies, "take_turns", lambda keys, **_how: None)
 
     def cancel(user: User, order: Order) -> Any:
         return get_event_handler(Actor.staff(user)).cancel(number=order.number or "", reason="out_of_stock")
@@ -170,7 +170,7 @@ def test_of_two_approvals_at_a_limit_of_the_one_who_asked_one_goes_up(
     meet(monkeypatch, Policing, "count_ahead")
     if not locked:  # the control
         for module in (policies, approving):
-            monkeypatch.setattr(module, "take_turns", lambda keys: None)
+            monkeypatch.setattr(module, "take_turns", lambda keys, **_how: None)
 
     def approve(user: User, uuid: Any) -> Any:
         return get_event_handler(Actor.staff(user)).approve_cancellation(approval=str(uuid), note="fine")
@@ -214,7 +214,7 @@ def test_of_two_bulk_runs_of_one_person_that_are_too_many_together_one_goes_up(
     ApprovalPolicy.objects.create(name="Many", level=level, staff_per_day=3)
     meet(monkeypatch, Policing, "count_ahead")
     if not locked:  # the control
-        monkeypatch.setattr(policies, "take_turns", lambda keys: None)
+        monkeypatch.setattr(policies, "take_turns", lambda keys, **_how: None)
     results = at_once(*calls)
     refusal = rules.StricterByNow if what == "approved" else rules.ApprovalNeeded
     assert len([result for result in results if isinstance(result, refusal)]) == (1 if locked else 0), results
@@ -269,12 +269,12 @@ def test_a_bulk_run_and_a_single_cancellation_never_wait_for_one_another(
         monkeypatch.setattr(Batching, "_cancel_together", fail)
     both, count, single = Barrier(2), policies.take_turns, set[int]()
 
-    def counted(keys: Any) -> None:
+    def counted(keys: Any, **how: Any) -> None:
         if get_ident() not in single:
-            count(keys)
+            count(keys, **how)
         with suppress(BrokenBarrierError):
             both.wait(timeout=1)
-        count(keys)
+        count(keys, **how)
 
     monkeypatch.setattr(policies, "take_turns", counted)
     other = get_event_handler(Actor.staff(staff("Store Manager", store)))
@@ -287,3 +287,43 @@ def test_a_bulk_run_and_a_single_cancellation_never_wait_for_one_another(
     assert not [result for result in results if isinstance(result, Exception)], results
     assert not Job.objects.filter(attempts__gt=1).exists()
     assert Cancellation.objects.filter(status="done").count() == 2
+
+
+@pytest.mark.race
+@pytest.mark.parametrize("beside", ["another part", "a part that is counted anew", "a single cancellation"])
+def test_workers_at_parts_of_a_run_wait_for_whoever_counts_but_not_for_one_another(
+    beside: str, on_postgres: bool, at_once: AtOnce, staff: Staff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not on_postgres:
+        pytest.skip("on SQLite there is one writer at a time")
+    store = factories.StoreFactory()
+    orders = [factories.place_order([("10.00", 1)], store=store, until="approved") for _order in range(3)]
+    manager = staff("Store Manager", store)
+    limit(staff_per_day=100, store_per_hour=100)
+    monkeypatch.setattr(bulkwork, "CHUNK", 1)
+    run = get_event_handler(Actor.staff(manager)).start_bulk_run(
+        orders=[(order.pk, order.version) for order in orders[:2]], reason="out_of_stock"
+    )
+    run.items.filter(position=2).update(changed=beside == "a part that is counted anew")
+    may_meet = beside == "another part"
+    both, met, take = Barrier(2), list[str](), policies.take_turns
+
+    def taken(keys: Any, **how: Any) -> None:
+        take(keys, **how)
+        with suppress(BrokenBarrierError):
+            both.wait(timeout=20 if may_meet else 0.3)  # what may not be is not waited for long
+            met.append("both have their turn")
+
+    monkeypatch.setattr(policies, "take_turns", taken)
+
+    def other() -> None:
+        if beside == "a single cancellation":
+            handler = get_event_handler(Actor.staff(User.objects.get(pk=manager.pk)))
+            handler.cancel(number=orders[2].number or "", reason="out_of_stock")
+        else:
+            jobs.drain(seconds=60)
+
+    results = at_once(lambda: jobs.drain(seconds=60), other)
+    assert not [result for result in results if isinstance(result, Exception)], results
+    assert len(met) == (2 if may_meet else 0)
+    assert Cancellation.objects.count() == (3 if beside == "a single cancellation" else 2)

@@ -19,6 +19,7 @@ from orders.processing import EventHandler
 from shop import jobs
 from shop.errors import Refused
 from shop.models import Job, Store, User
+from shop.money import shown
 from tests.factories import StoreFactory, UserFactory
 
 INBOX = "admin:shop_job_changelist"
@@ -490,3 +491,7 @@ def test_a_refund_to_be_transferred_by_hand_asks_for_that_first(
     assert job.due_at is not None
     assert timezone.now() < job.due_at <= timezone.now() + timedelta(hours=4)
     assert first_button(client, reverse(INBOX)) == page(job, "done")
+    # The list, the job's own page, that of its action and the order's say how much it is about.
+    order_page = reverse("admin:orders_order_change", args=(order.pk,))
+    for path in (reverse(INBOX), reverse("admin:shop_job_change", args=(job.pk,)), page(job, "done"), order_page):
+        assert f"Refund {shown(order.total, order.currency)}" in client.get(path).content.decode()

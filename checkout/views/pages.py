@@ -6,7 +6,6 @@ Logging in and out, finding a guest's order and withdrawing are plain forms: the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -35,23 +34,20 @@ from checkout import services
 from checkout.forms import LoginForm, TrackForm
 from checkout.models import Address, Cart
 from checkout.rules import countries, printable, shipping_price
+from checkout.views.shown import companies_of, order_shown
 from inventory.models import Product
 from orders.api.account import LOGIN_THROTTLES, log_in
 from orders.api.base import MAX_NUMBER_LENGTH, orders_of
 from orders.api.own_orders import TRACKING_THROTTLES, ReasonsView, guests_order
-from orders.api.serializers import OrderSerializer
-from orders.api.shown import ShownLine, shown
 from orders.api.withdrawing import WithdrawalThrottle
-from orders.models import CancellationRequest, Facts, Order, OrderLine, OrderNotFound, Status
+from orders.models import Order, OrderLine, OrderNotFound, Status
 from orders.processing import get_event_handler
-from orders.processing.policies import rulebook
 from orders.views import WithdrawSteps
 from payments.models import CreditAccount
 from payments.services import credit
 from shop.csp import HEADER, policy
 from shop.errors import Refused, Words
 from shop.models import Store, User
-from shop.money import ZERO
 
 # What the pages say of these refusals, whose words in the API are the storefront contract's own.
 REFUSED: Mapping[str, Words] = {
@@ -323,24 +319,6 @@ def _holds(search: str) -> Q:
     return found | Q(number__contains=number) if number.isascii() and number.isdigit() else found
 
 
-def order_shown(order: Order, request: HttpRequest, *, as_of: datetime) -> dict[str, Any]:
-    """An order for the templates, whoever looks: as the API tells it, its lines, how far it is, and its sums."""
-    found = shown(order, book=rulebook(), as_of=as_of)
-    told = OrderSerializer(found, context={"request": request}).data
-    facts = Facts.of(order)
-    return {
-        "order": order,
-        "told": told,
-        "lines": [line_out(line, item) for line, item in zip(found.lines, told["orderitem_set"], strict=True)],
-        "stages": stages_of(order),
-        # The total is what was ordered; what has been cancelled since is not to be paid, or comes back.
-        # Nor is what a card has been authorized for: the shop takes it when the goods leave.
-        "to_pay": max(ZERO, facts.outstanding - facts.open_to_capture),
-        "refunded": facts.refund_reserved,
-        "annotation": order.extra.get("annotation", ""),
-    }
-
-
 class OrderPage(Page):
     template_name = "storefront/order.html"
     shops_template = "order/detail.html"
@@ -415,65 +393,6 @@ class OrderPage(Page):
 
     def _ways_to_pay(self, order: Order) -> list[Any]:
         return [way for way in services.ways_to_pay(store=order.store) if not way.pays_on_delivery]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of an order or request. state: done, now, next, or ended."""
-
-    label: str
-    state: str
-
-
-def _steps(labels: Sequence[str], done: int) -> list[Step]:
-    """Steps of which so many have been reached: the last of them is where it is now, unless it is the end."""
-    last = done - 1 if done < len(labels) else done
-    states = ["done" if n < last else "now" if n == last else "next" for n in range(len(labels))]
-    return [Step(label, state) for label, state in zip(labels, states, strict=True)]
-
-
-def stages_of(order: Order) -> list[Step]:
-    """The way of an order, and where it is on it; nothing for one that was cancelled."""
-    labels = [_("Ordered"), _("Confirmed"), _("Being prepared")]
-    labels += [_("Ready for you"), _("Collected")] if order.is_pickup else [_("On its way"), _("Delivered")]
-    done = {
-        Status.PAYMENT_WAITING: 1,
-        Status.CONFIRMATION_WAITING: 1,
-        Status.APPROVED: 2,
-        Status.PREPARING: 3,
-        Status.READY_FOR_PICKUP: 4,
-        Status.SHIPPED: 4,
-        Status.DELIVERED: 5,
-        Status.REFUNDED: 5,
-    }.get(Status(order.stage) if order.stage in Status.values else Status.NEW)
-    return [] if done is None else _steps(labels, done)
-
-
-def line_out(line: ShownLine, item: Mapping[str, Any]) -> dict[str, Any]:
-    """A line for the template: its row, what the API tells of it, and its requests as steps."""
-    both = zip(line.requests, item["cancellationrequest_set"], strict=True)
-    requests = [{"row": row, "told": told, "steps": request_steps(row, told)} for row, told in both]
-    return {"row": line.line, "item": item, "requests": requests}
-
-
-def request_steps(request: CancellationRequest, told: Mapping[str, Any]) -> list[Step]:
-    """What has happened to a customer's request and what comes next; nothing for one that was rejected."""
-    status = CancellationRequest.Status
-    if request.status == status.REJECTED:
-        return []
-    back = request.cancellation_type == CancellationRequest.Type.REFUND
-    labels = [_("Asked for"), _("Approved")]
-    labels += [_("On its way to us"), _("Received"), _("Refunded")] if back else [_("Cancelled")]
-    done = 2 if request.status in {status.CONFIRMED, status.APPROVED} else 1
-    if request.status in request.AWAITING_MONEY or (told["easy_return"] or {}).get("received_date"):
-        done = 4
-    return _steps(labels, len(labels) if request.status == status.COMPLETED else done)
-
-
-def companies_of(told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The shipping companies that bring any of an order's items back, each once."""
-    offered = [one for item in told["orderitem_set"] for one in item["available_easy_return_shipping_companies"]]
-    return list({one["pk"]: one for one in offered}.values())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
