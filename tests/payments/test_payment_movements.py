@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from payments import services
+from payments import rules, services
 from payments.models import Payment, Transaction
 from shop.errors import Refused
 from shop.models import Job
@@ -227,6 +227,13 @@ def test_full_card_numbers_are_refused():
         with pytest.raises(services.CardNumberInDetails):
             open_with({"card": number})
     open_with({"card": "•••• 4242", "customer": "4242424242424241"})
+
+
+@pytest.mark.parametrize("name", ["re-c07d5025-4697-4151-8aaa-66fb37af1577", "44628661887139c6882f4697415182aa"])
+def test_what_a_gateway_names_its_things_by_is_no_card_number(name):
+    notice = {"about": name, "at": 1764000000008, "paid_with": "4242-4242-4242-4242"}
+    assert not rules.holds_card_number({"token": name})
+    assert rules.without_card_numbers(notice) == {**notice, "paid_with": "•••• 4242"}
 
 
 def test_what_is_refused_leaves_nothing_behind(till):
