@@ -15,6 +15,7 @@ from payments.services.credit_gateways import CreditGateway
 from shop import jobs
 from shop.actors import Actor
 from tests import factories
+from tests.examples import mainly
 from tests.faults.test_killed_worker import after, assert_all_done, before, killed_worker, next_worker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.kill]
@@ -34,7 +35,7 @@ POINTS = {
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", mainly("refund", OPERATIONS))
 def test_points_move_once(operation: str, point: str, books: Callable[[], list[str]]) -> None:
     customer = factories.UserFactory()
     account = services.credit.grant(

@@ -30,6 +30,7 @@ from shop import jobs
 from shop.actors import Actor
 from shop.models import Job
 from tests import factories
+from tests.examples import mainly
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.kill]
 FORK = multiprocessing.get_context("fork")
@@ -99,7 +100,7 @@ POINTS = {
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("operation", ["authorize", "capture", "void", "refund"])
+@pytest.mark.parametrize("operation", mainly("refund", ["authorize", "capture", "void", "refund"]))
 def test_money_moves_once(operation: str, point: str, books: Callable[[], list[str]]) -> None:
     system = get_event_handler(Actor.system())
     until = {"authorize": "", "capture": "preparing", "void": "approved", "refund": "paid"}[operation]

@@ -162,6 +162,7 @@ def test_only_admins_and_managers_see_figures(
     assert (PAGE in client.get("/admin/").content.decode()) == (status == 200)
 
 
+@pytest.mark.thorough
 def test_ten_thousand_cancellations_take_as_many_queries_as_one(
     client: Client, manager: User, place: Place, store: Store
 ) -> None:

@@ -138,6 +138,7 @@ def _aim(case: schemathesis.Case, shopper: dict[str, Any]) -> None:
             case.path_parameters[name] = shopper[values][0]
 
 
+@pytest.mark.thorough
 def test_our_own_document_is_kept(shopper: dict[str, Any]) -> None:
     document = as_json(SchemaGenerator().get_schema(request=None, public=True))
     seen = send_whatever_it_allows(document, shopper, examples=2)
