@@ -373,7 +373,6 @@ class WebhookDeliveryAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     list_select_related = ["endpoint"]
     search_fields = ["reference", "event_id"]
     search_help_text = gettext_lazy("Order number, or an event's id")
-    show_full_result_count = False
     list_per_page = 50
     actions = ["send_again"]
     fieldsets = [

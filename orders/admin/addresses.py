@@ -125,7 +125,6 @@ class ExternalNoticeAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     list_display = ["type", "reference", "outcome_badge", "told", "received"]
     list_filter = ["outcome", "type"]
     list_per_page = 50
-    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     search_fields = ["reference", "event_id"]

@@ -33,7 +33,7 @@ from shop.actors import STAFF, SYSTEM, Actor
 from shop.errors import Words
 from shop.models import Store, User
 from shop.money import rounded
-from shop.search import CappedPaginator, IndexedSearch
+from shop.search import IndexedSearch
 from shop.spreadsheet import csv_lines
 from shop.staff import ReadOnlyAdmin, StoreFilter, actor_of
 from shop.templatetags.desk import badge, money
@@ -346,9 +346,6 @@ class CancellationFigureAdmin(IndexedSearch, ReadOnlyAdmin):
     list_filter = ["outcome", "category", StageFilter, FigureStoreFilter]
     list_select_related = ["cancellation", "store"]
     list_per_page = 50
-    list_max_show_all = 0
-    paginator = CappedPaginator
-    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     search_fields = ["cancellation__order__number"]

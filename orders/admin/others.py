@@ -38,7 +38,7 @@ from orders.processing.deskwork import NoteFixed
 from orders.processing.requesting import why_not_answer, why_not_close
 from shop.actors import Actor
 from shop.errors import Refused, Words
-from shop.search import CappedPaginator, IndexedSearch
+from shop.search import IndexedSearch
 from shop.staff import Action, ReadOnlyActionsAdmin, StoreFilter, came_from
 from shop.templatetags.desk import ago, badge
 
@@ -53,10 +53,7 @@ class OfAnOrder(IndexedSearch, ReadOnlyActionsAdmin):
 
     store_path = "order__store"
     list_per_page = 50
-    list_max_show_all = 0
     list_select_related = ["order"]
-    paginator = CappedPaginator
-    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     search_fields = ["order__number"]

@@ -23,7 +23,7 @@ from orders.processing.recurring import MANAGE
 from orders.rules import recurring as rules
 from shop.actors import Actor
 from shop.errors import Words
-from shop.search import CappedPaginator, IndexedSearch
+from shop.search import IndexedSearch
 from shop.staff import Action, ActionForm, ReadOnlyActionsAdmin, StoreFilter
 from shop.templatetags.desk import ago, badge, money
 
@@ -150,9 +150,6 @@ class RecurringOrderAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     list_filter = ["status", "unit", StoreFilter]
     list_select_related = ["store"]
     list_per_page = 50
-    list_max_show_all = 0
-    paginator = CappedPaginator
-    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     ordering = ["-pk"]

@@ -27,7 +27,7 @@ from orders.rules.withdrawal import DAYS_TO_SETTLE
 from payments.models import Refund
 from shop.actors import Actor
 from shop.errors import Refused, Words
-from shop.search import CappedPaginator, IndexedSearch
+from shop.search import IndexedSearch
 from shop.staff import Action, ActionForm, ReadOnlyActionsAdmin, StoreFilter
 from shop.templatetags.desk import ago, badge
 
@@ -151,9 +151,6 @@ class WithdrawalAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     list_filter = ["status", LateFilter, StoreFilter]
     list_select_related = ["order__store", "goods_return"]
     list_per_page = 50
-    list_max_show_all = 0
-    paginator = CappedPaginator
-    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     search_fields = ["order__number", "number", "email__upper"]

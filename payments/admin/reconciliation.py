@@ -241,7 +241,6 @@ class DifferenceAdmin(IndexedSearch, BothSides, ReadOnlyActionsAdmin):
     list_per_page = 50
     search_fields = ["reference", "gateway_reference", "transaction__key"]
     search_help_text = gettext_lazy("Order number, or a reference or key at the gateway.")
-    show_full_result_count = False
     sortable_by = ("first_seen_at",)
     fieldsets = [
         (

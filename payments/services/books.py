@@ -43,10 +43,6 @@ class Money:
     def captures_in_flight(self) -> bool:
         return self.capture_reserved > self.captured
 
-    @property
-    def refunds_in_flight(self) -> bool:
-        return self.refund_reserved > self.refunded
-
 
 def money_of(*, reference: str) -> Money:
     """This will sum up the money of a reference, in one query."""

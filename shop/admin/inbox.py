@@ -220,7 +220,6 @@ class JobAdmin(IndexedSearch, ReadOnlyActionsAdmin):
     list_select_related = ["store", "owner"]
     search_fields = ["reference", "key__beginning"]
     search_help_text = gettext_lazy("Order number, or the beginning of a job's key. Looks in all states.")
-    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
     actions = ["take", "retry"]
